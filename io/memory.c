@@ -1,0 +1,70 @@
+/* See memory.h. */
+#include "io/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64 }; /* one cache line, one AVX-512 register */
+
+io_status io_size_mul(size_t a, size_t b, size_t *out)
+{
+    if (__builtin_mul_overflow(a, b, out)) return IO_FAIL(IO_ERR_MEMORY, "a size of %zu x %zu bytes does not fit", a, b);
+    return IO_OK;
+}
+
+io_status io_size_add(size_t a, size_t b, size_t *out)
+{
+    if (__builtin_add_overflow(a, b, out)) return IO_FAIL(IO_ERR_MEMORY, "a size of %zu + %zu bytes does not fit", a, b);
+    return IO_OK;
+}
+
+static io_status allocate(size_t n_bytes, void **out)
+{
+    size_t padded;
+
+    IO_TRY(io_size_add(n_bytes ? n_bytes : 1, ALIGNMENT - 1, &padded));
+    padded -= padded % ALIGNMENT;
+    *out = aligned_alloc(ALIGNMENT, padded);
+    if (!*out) return IO_FAIL(IO_ERR_MEMORY, "out of memory: %zu bytes were refused; give the process more memory", n_bytes);
+    return IO_OK;
+}
+
+io_status io_alloc(size_t n, size_t size, void **out)
+{
+    size_t n_bytes;
+
+    IO_TRY(io_size_mul(n, size, &n_bytes));
+    IO_TRY(allocate(n_bytes, out));
+    memset(*out, 0, n_bytes);
+    return IO_OK;
+}
+
+io_status io_grow(void **block, size_t used_bytes, size_t n, size_t size)
+{
+    size_t n_bytes;
+    void *larger;
+
+    IO_TRY(io_size_mul(n, size, &n_bytes));
+    IO_TRY(allocate(n_bytes, &larger));
+    if (*block) memcpy(larger, *block, used_bytes < n_bytes ? used_bytes : n_bytes);
+    io_free_block(block);
+    *block = larger;
+    return IO_OK;
+}
+
+io_status io_string_copy(const char *text, char **out)
+{
+    const size_t n_bytes = strlen(text) + 1;
+    void *copy;
+
+    IO_TRY(allocate(n_bytes, &copy));
+    *out = memcpy(copy, text, n_bytes);
+    return IO_OK;
+}
+
+void io_free_block(void **block)
+{
+    if (!block) return;
+    free(*block);
+    *block = NULL;
+}

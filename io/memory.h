@@ -1,0 +1,27 @@
+/* Checked sizes and allocations that report instead of crashing. Sizes are bytes unless named otherwise. */
+#ifndef IO_MEMORY_H
+#define IO_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/status.h"
+
+/* *out = a * b (a + b); IO_ERR_MEMORY when the result does not fit. */
+io_status io_size_mul(size_t a, size_t b, size_t *out);
+io_status io_size_add(size_t a, size_t b, size_t *out);
+
+/* *out = n * size zeroed bytes, aligned to 64; never NULL on success, also for zero bytes. Caller frees with io_free. */
+io_status io_alloc(size_t n, size_t size, void **out);
+
+/* Grows *block to n * size bytes, keeping its first used bytes; new bytes are not initialised. */
+io_status io_grow(void **block, size_t used_bytes, size_t n, size_t size);
+
+/* Copy of a string; *out with io_free. */
+io_status io_string_copy(const char *text, char **out);
+
+/* Frees *block and nulls it; accepts a NULL block. Pass the address of the pointer. */
+void io_free_block(void **block);
+#define io_free(address) io_free_block((void **)(address))
+
+#endif

@@ -1,0 +1,52 @@
+/* NIfTI-1 and -2 files: .nii, .nii.gz, .nii.zst, .hdr + .img (either may be .gz). Both byte orders. The format's constants and
+ * structures are nifti_clib's (nifti1.h, nifti2.h); the header is checked before anything is allocated. */
+#ifndef IO_NIFTI_H
+#define IO_NIFTI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/status.h"
+#include "io/volume.h"
+
+/* What a header says, without its voxels. */
+typedef struct io_nifti_info {
+    io_grid grid;
+    io_datatype datatype;
+    double slope, inter;
+    bool is_big_endian, is_pair;
+    int n_dims;
+    int64_t dims[7];
+    uint64_t voxel_offset;   /* bytes from the start of the uncompressed data file */
+    int n_extensions;
+    int intent_code;
+    char description[81];
+} io_nifti_info;
+
+/* True for a name that io_nifti_read takes: .nii .nii.gz .nii.zst .hdr .hdr.gz .img .img.gz */
+bool io_nifti_is_name(const char *path);
+
+/* Header only. Everything that io_nifti_read would refuse about the header is refused here too. */
+io_status io_nifti_read_info(const char *path, io_nifti_info *out);
+
+/* The whole volume. A fourth or higher axis must have length 1; the message names the axis that has not. Caller frees *out. */
+io_status io_nifti_read(const char *path, io_volume **out);
+
+/* Suspicious but readable: zero spacing, sform unlike qform, NaN affine, non-orthonormal direction, ... Writes up to n_warnings
+ * texts of at most 159 bytes and returns their number. */
+int io_nifti_check(const io_nifti_info *info, char warnings[][160], int n_warnings);
+
+/* Writes a label map on grid as <path> (.nii, .nii.gz or .nii.zst by its name): uint8, or uint16 when label_bytes is 2; slope 1,
+ * inter 0, intent code label, qform and sform with their codes exactly as in grid. labels is [nz][ny][nx]. names_xml (may be NULL)
+ * goes into a header extension with the code that TotalSegmentator uses. sha256 (may be NULL) receives that of the written file. */
+io_status io_nifti_write_labels(const char *path, const io_grid *grid, const void *labels, int label_bytes, const char *names_xml,
+                                char sha256[65]);
+
+/* Writes int16 voxels on grid with the given slope and inter (the phantoms' CT). */
+io_status io_nifti_write_int16(const char *path, const io_grid *grid, const int16_t *voxels, double slope, double inter);
+
+/* A plain grid: NIfTI-1, sform and qform code 1, axes along R, A, S with the given spacing, first voxel at origin_mm. */
+void io_grid_create_plain(const int64_t dims[3], const double spacing_mm[3], const double origin_mm[3], io_grid *out);
+
+#endif
