@@ -59,14 +59,15 @@ io_status io_fail(io_status status, const char *file, int line, const char *func
 
 io_status io_fail_context(io_status status, const char *format, ...)
 {
-    char context[TEXT_BYTES];
     va_list arguments;
+    size_t used;
 
     va_start(arguments, format);
-    vsnprintf(context, sizeof context, format, arguments);
+    vsnprintf(joined, TEXT_BYTES, format, arguments);
     va_end(arguments);
-    snprintf(joined, sizeof joined, "%s: %s", context, text);
-    snprintf(text, sizeof text, "%.*s", TEXT_BYTES - 1, joined);
+    used = strlen(joined);
+    snprintf(joined + used, TEXT_BYTES - used, ": %s", text);
+    memcpy(text, joined, TEXT_BYTES);
     return status;
 }
 
