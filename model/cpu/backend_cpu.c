@@ -1,0 +1,149 @@
+/* The CPU's table of operations, its memory, and what this machine can do. */
+#include "model/cpu/backend_cpu.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "io/log.h"
+#include "io/memory.h"
+#include "model/cpu/ops_cpu.h"
+#include "model/device.h"
+
+enum {
+    HUGE_PAGE_BYTES = 2 << 20,
+    ROW_PAD = 16 /* one cache line of f32: rows of 3072 floats would otherwise all fall into the same L1 set */
+};
+
+cpu_level cpu_level_detect(void)
+{
+    const char *cap = getenv("SAMED_CPU");
+    cpu_level level = CPU_GENERIC;
+
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) level = CPU_AVX2;
+    if (level == CPU_AVX2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        level = CPU_AVX512;
+    if (level == CPU_AVX512 && __builtin_cpu_supports("avx512bf16")) level = CPU_AVX512_BF16;
+#endif
+    if (cap && !strcmp(cap, "generic")) return CPU_GENERIC;
+    if (cap && !strcmp(cap, "avx2") && level > CPU_AVX2) return CPU_AVX2;
+    if (cap && !strcmp(cap, "avx512") && level > CPU_AVX512) return CPU_AVX512;
+    return level;
+}
+
+static const char *name_level(cpu_level level)
+{
+    static const char *const names[] = {"plain C", "AVX2", "AVX-512", "AVX-512 bf16"};
+
+    return names[level];
+}
+
+io_status cpu_scratch_reserve(model_backend *backend, size_t n_bytes)
+{
+    size_t rounded;
+
+    IO_TRY(io_size_add(n_bytes, 4095, &rounded));
+    rounded -= rounded % 4096; /* whole pages, so that threads never share one */
+    if (rounded <= backend->scratch_bytes) return IO_OK;
+    io_free(&backend->scratch);
+    backend->scratch_bytes = 0;
+    IO_TRY(io_alloc((size_t)backend->n_threads, rounded, (void **)&backend->scratch));
+    backend->scratch_bytes = rounded;
+    return IO_OK;
+}
+
+/* Large blocks lie on huge pages: weights and activations walk through many megabytes, which 4 KiB pages would slow down. */
+static io_status create_memory(model_backend *backend, size_t n_bytes, void **out)
+{
+    size_t padded;
+    void *block;
+
+    if (n_bytes < HUGE_PAGE_BYTES) return io_alloc(n_bytes, 1, out);
+    IO_TRY(io_size_add(n_bytes, HUGE_PAGE_BYTES - 1, &padded));
+    padded -= padded % HUGE_PAGE_BYTES;
+    block = aligned_alloc(HUGE_PAGE_BYTES, padded);
+    if (!block) return IO_FAIL(IO_ERR_MEMORY, "out of memory: %zu bytes were refused; give the process more memory", n_bytes);
+    madvise(block, padded, MADV_HUGEPAGE); /* advice: without it the program is right and a little slower */
+    memset(block, 0, n_bytes);
+    *out = block;
+    return IO_OK;
+}
+
+static void free_memory(model_backend *backend, void **memory)
+{
+    io_free_block(memory);
+}
+
+static io_status upload_memory(model_backend *backend, void *to, const void *host_from, size_t n_bytes)
+{
+    memcpy(to, host_from, n_bytes);
+    return IO_OK;
+}
+
+static io_status download_memory(model_backend *backend, void *host_to, const void *from, size_t n_bytes)
+{
+    memcpy(host_to, from, n_bytes);
+    return IO_OK;
+}
+
+static io_status sync_nothing(model_backend *backend)
+{
+    return IO_OK;
+}
+
+static void free_backend(model_backend **backend)
+{
+    if (!backend || !*backend) return;
+    io_free(&(*backend)->scratch);
+    io_free(backend);
+}
+
+static const model_ops cpu_ops = {
+    .name = "cpu",
+    .slices_per_pass = 1,
+    .row_pad = ROW_PAD,
+    .memory_create = create_memory,
+    .memory_free = free_memory,
+    .upload = upload_memory,
+    .download = download_memory,
+    .sync = sync_nothing,
+    .backend_free = free_backend,
+    .matrix_create = matrix_create_cpu,
+    .matrix_free = matrix_free_cpu,
+    .relpos_create = relpos_create_cpu,
+    .relpos_free = relpos_free_cpu,
+    .patches_forward = patches_forward_cpu,
+    .linear_forward = linear_forward_cpu,
+    .layernorm_forward = layernorm_forward_cpu,
+    .attention_forward = attention_forward_cpu,
+    .conv3x3_forward = conv3x3_forward_cpu,
+    .cross_attention_forward = cross_attention_forward_cpu,
+    .add_forward = add_forward_cpu,
+    .unfold_forward = unfold_forward_cpu,
+    .masks_forward = masks_forward_cpu,
+    .labels_forward = labels_forward_cpu,
+};
+
+io_status model_backend_cpu_create(model_type type, int n_threads, const model_ops **ops, model_backend **backend, char *description)
+{
+    const cpu_level level = cpu_level_detect();
+    model_backend *created;
+
+    if (n_threads < 1) return IO_FAIL(IO_ERR_ARGUMENT, "%d threads were asked for; at least 1 is needed", n_threads);
+    if (type == MODEL_BF16 && level < CPU_AVX512_BF16)
+        return IO_FAIL(IO_ERR_UNSUPPORTED, "this CPU has no bf16 products (it offers %s, AVX-512 bf16 is needed); use f32",
+                       name_level(level));
+    IO_TRY(io_alloc(1, sizeof *created, (void **)&created));
+    created->type = type;
+    created->n_threads = n_threads;
+    created->level = level;
+    snprintf(description, 160, "CPU %s, %d thread%s", name_level(level), n_threads, n_threads == 1 ? "" : "s");
+    *ops = &cpu_ops;
+    *backend = created;
+    return IO_OK;
+}

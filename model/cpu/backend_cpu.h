@@ -1,0 +1,34 @@
+/* The CPU backend's state, shared by the files of this folder and by nobody else. */
+#ifndef MODEL_CPU_BACKEND_CPU_H
+#define MODEL_CPU_BACKEND_CPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "model/backend.h"
+
+/* The instruction sets that kernels are written for. Each includes the ones before it. */
+typedef enum cpu_level { CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AVX512_BF16 } cpu_level;
+
+struct model_backend {
+    model_type type;
+    int n_threads;
+    cpu_level level;
+    size_t scratch_bytes; /* of one thread */
+    char *scratch;        /* [n_threads, scratch_bytes], 64-byte aligned; NULL until something is reserved */
+};
+
+/* The best level of this machine, capped by the environment variable SAMED_CPU (generic, avx2, avx512). */
+cpu_level cpu_level_detect(void);
+
+/* Makes sure that each thread has n_bytes of scratch. Not inside a parallel region; earlier contents are lost. Constants reserve what
+ * their operation needs when they are made, so that nothing grows while slices are computed. */
+io_status cpu_scratch_reserve(model_backend *backend, size_t n_bytes);
+
+/* The scratch of one thread (omp_get_thread_num()), 64-byte aligned; borrowed until the next reserve. */
+static inline void *cpu_scratch(const model_backend *backend, int thread)
+{
+    return backend->scratch + (size_t)thread * backend->scratch_bytes;
+}
+
+#endif
