@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""Measures samed next to what a user would run instead, on this machine, in one run, and prints the ratios.
+
+    bash tests/bench/bench.sh [SECTION...]         builds build/release first, then starts this
+
+Sections (all of them by default):
+  slices   seconds per slice of the whole network, f32 and bf16: samed, OpenVINO, ONNX Runtime, PyTorch; engines take turns
+  volume   a whole 512 x 512 x 150 CT: seconds against slices x seconds per slice, and peak resident memory, f32 and bf16
+  ranks    two ranks of one thread against one rank of two threads, same cases
+  start    from start to the first slice: a volume of one slice, less the slice itself
+  zoom     order-3 zoom of a slice against SciPy, one thread
+  read     a gzip-compressed CT of 512 x 512 x 150 int16 against nibabel
+
+Peers come from PyPI, in a virtual environment (about 7 GB with what PyTorch brings); name its python in SAMED_PYTHON:
+  pip install torch torchvision segment-anything onnx onnxscript onnxruntime openvino scipy nibabel
+A peer that is not installed is left out and said so. Each engine is a process of its own and is stopped while another one is timed.
+Ends with 0, or 1 when a measurement could not be made.
+"""
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CT_SIZE, CT_SLICES = 512, 150
+PEERS = [("openvino", "f32"), ("openvino", "bf16"), ("onnxruntime", "f32"), ("torch", "f32"), ("torch", "bf16")]
+
+
+class Samed:
+    """The program under test, started anew for each measurement as a user would."""
+
+    def __init__(self, program, work, threads):
+        self.program, self.work, self.threads = program, work, threads
+        self.environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+    def run(self, arguments, ranks=0):
+        """Runs samed; returns (seconds, peak resident MiB of its largest process, its standard output)."""
+        launcher = ["mpirun", "-n", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks else []
+        command = launcher + [self.program] + arguments
+        start = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment) as process:
+            output, errors = process.communicate()
+            seconds = time.perf_counter() - start
+            if process.returncode != 0:
+                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {errors.strip()[-400:]}")
+        return seconds, output
+
+    def seconds_per_slice(self, precision):
+        """(best, median) as `samed bench` reports them."""
+        _, output = self.run(["bench", "--precision", precision, "--threads", str(self.threads), "--json"])
+        found = json.loads(output)["seconds_per_slice"]
+        return found["best"], found["median"]
+
+    def study(self, name, cases, slices):
+        """A folder of synthetic CTs, made once."""
+        folder = os.path.join(self.work, name)
+        if not os.path.isdir(folder):
+            self.run(["phantom", "-o", folder, "--cases", str(cases), "--seed", "1", "--size", f"{CT_SIZE}x{CT_SIZE}x{slices}"])
+        return os.path.join(folder, "imagesTr")
+
+    def segment(self, images, precision, threads, ranks=0):
+        """Segments a folder into an empty one; returns (seconds, peak MiB, records)."""
+        out = os.path.join(self.work, "out")
+        shutil.rmtree(out, ignore_errors=True)
+        seconds, _ = self.run(["segment", "-i", images, "-o", out, "--seeded", "vit_b", "--precision", precision,
+                               "--threads", str(threads), "-q"], ranks)
+        return seconds, out
+
+
+class Peer:
+    """One engine in a process of its own (peers.py serve), stopped while it is not its turn: idle threads of some engines spin."""
+
+    def __init__(self, engine, precision, threads, work):
+        self.name, self.precision, self.seconds, self.peak_mib = engine, precision, [], 0.0
+        command = [sys.executable, os.path.join(HERE, "peers.py"), "serve", engine, precision, str(threads), work]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        first = self.process.stdout.readline()
+        if not first:
+            raise RuntimeError(f"{engine} {precision} did not start; try: {' '.join(command)}")
+        self.version = json.loads(first)["ready"]
+        self.process.send_signal(signal.SIGSTOP)
+
+    def take_turn(self, n_slices):
+        self.process.send_signal(signal.SIGCONT)
+        self.process.stdin.write(f"{n_slices}\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        self.process.send_signal(signal.SIGSTOP)
+        self.seconds += answer["seconds"]
+        self.peak_mib = answer["peak_mib"]
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def open_peers(threads, work):
+    model = os.path.join(work, "net.onnx")
+    if not os.path.exists(model):
+        subprocess.run([sys.executable, os.path.join(HERE, "peers.py"), "export", work], check=False, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+    peers = []
+    for engine, precision in PEERS:
+        try:
+            peers.append(Peer(engine, precision, threads, work))
+        except RuntimeError as error:
+            print(f"  left out: {error}")
+    return peers
+
+
+def measure_slices(samed, options):
+    print(f"slices: seconds per 512 x 512 slice, ViT-B, nine channels, batch 1, {samed.threads} threads, {options.rounds} rounds")
+    peers = open_peers(samed.threads, samed.work)
+    ours = {"f32": [], "bf16": []}
+    for _ in range(options.rounds):
+        for precision, found in ours.items():
+            found.append(samed.seconds_per_slice(precision))
+        for peer in peers:
+            peer.take_turn(3)
+    for precision, found in ours.items():
+        best, median = min(b for b, _ in found), statistics.median(m for _, m in found)
+        print(f"  samed        {precision:5s} best {best:.3f}  median {median:.3f}")
+        for peer in (p for p in peers if p.precision == precision):
+            other, other_median = min(peer.seconds), statistics.median(peer.seconds)
+            print(f"  {peer.name:12s} {precision:5s} best {other:.3f}  median {other_median:.3f}  peak {peer.peak_mib:.0f} MiB  {peer.version}"
+                  f"  samed takes {best / other:.2f} of it (medians {median / other_median:.2f})")
+    for peer in peers:
+        peer.close()
+
+
+def measure_volume(samed, options):
+    images = samed.study("ct", 1, CT_SLICES)
+    for precision in ("f32", "bf16"):
+        per_slice = samed.seconds_per_slice(precision)[1]
+        seconds, out = samed.segment(images, precision, samed.threads)
+        with open(next(e.path for e in os.scandir(out) if e.name.endswith("_dseg.json")), encoding="utf-8") as file:
+            record = json.load(file)
+        print(f"volume: {CT_SIZE} x {CT_SIZE} x {CT_SLICES} {precision}: {seconds:.1f} s in all, {CT_SLICES} slices x {per_slice:.3f} s = "
+              f"{CT_SLICES * per_slice:.1f} s, ratio {seconds / (CT_SLICES * per_slice):.3f}; record {json.dumps(record.get('timings'))}")
+
+
+def measure_ranks(samed, options):
+    images = samed.study("cohort", 4, 10)
+    for precision in ("f32", "bf16"):
+        one, two = [], []
+        for _ in range(options.rounds):
+            one.append(samed.segment(images, precision, 2, 1)[0])
+            two.append(samed.segment(images, precision, 1, 2)[0])
+        print(f"ranks: {precision}, 4 cases of 10 slices, whole program: 1 rank x 2 threads {min(one):.2f} s, 2 ranks x 1 thread {min(two):.2f} s, "
+              f"throughput ratio {min(one) / min(two):.3f}")
+
+
+def measure_start(samed, options):
+    images = samed.study("single", 1, 1)
+    for precision in ("f32", "bf16"):
+        per_slice = samed.seconds_per_slice(precision)[0]
+        best = min(samed.segment(images, precision, samed.threads)[0] for _ in range(options.rounds))
+        print(f"start: {precision}, one-slice volume {best:.2f} s, less one slice {best - per_slice:.2f} s")
+
+
+def run_stage(options, *arguments):
+    output = subprocess.run([options.stages, *map(str, arguments)], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return float(output)
+
+
+def time_best(run, n_runs):
+    best = float("inf")
+    for _ in range(n_runs):
+        start = time.perf_counter()
+        run()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def measure_zoom(samed, options):
+    import numpy
+    import scipy.ndimage
+
+    for n_in, n_out in ((512, 224), (224, 512)):
+        image = numpy.random.default_rng(0).random((n_in, n_in), dtype=numpy.float32)
+        ours, theirs = float("inf"), float("inf")
+        for _ in range(options.rounds):
+            ours = min(ours, run_stage(options, "zoom", n_in, n_out, 50))
+            theirs = min(theirs, time_best(lambda: scipy.ndimage.zoom(image, n_out / n_in, order=3), 20))
+        print(f"zoom: {n_in} -> {n_out}: samed {1e3 * ours:.2f} ms, SciPy {scipy.__version__} {1e3 * theirs:.2f} ms, {theirs / ours:.1f} times as fast")
+
+
+def measure_read(samed, options):
+    import nibabel
+    import numpy
+
+    folder = samed.study("ct", 1, CT_SLICES)
+    path = next(e.path for e in os.scandir(folder) if e.name.endswith(".nii.gz"))
+    ours, theirs = float("inf"), float("inf")
+    for _ in range(options.rounds):
+        ours = min(ours, run_stage(options, "read", path, 3))
+        theirs = min(theirs, time_best(lambda: numpy.asanyarray(nibabel.load(path).dataobj), 3))
+    print(f"read: {os.path.getsize(path) / 1e6:.1f} MB .nii.gz: samed {ours:.3f} s (with SHA-256 of the file), nibabel {nibabel.__version__} {theirs:.3f} s, "
+          f"{theirs / ours:.1f} times as fast")
+
+
+SECTIONS = {name[len("measure_"):]: function for name, function in list(globals().items()) if name.startswith("measure_")}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--build", default="build/release", help="folder of the build to measure")
+    parser.add_argument("--work", default="build/bench", help="folder for studies, outputs and the peers' model")
+    parser.add_argument("--rounds", type=int, default=5, help="how often the engines take turns")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    options = parser.parse_args()
+    unknown = set(options.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"no section {', '.join(sorted(unknown))}")
+    options.stages = os.path.join(options.build, "tests/bench/bench_stages")
+    os.makedirs(options.work, exist_ok=True)
+    samed = Samed(os.path.join(options.build, "jobs/samed"), options.work, options.threads)
+    failed = 0
+    for name in options.sections or SECTIONS:
+        try:
+            SECTIONS[name](samed, options)
+        except (RuntimeError, ImportError, OSError, subprocess.CalledProcessError, KeyError, ValueError) as error:
+            failed += 1
+            print(f"{name}: not measured: {error}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
