@@ -15,7 +15,7 @@ io_status io_json_create_object(io_json **out);
 io_status io_json_create_array(io_json **out);
 void io_json_free(io_json **root);
 
-/* Borrowed nodes; NULL when absent or of another type. */
+/* Borrowed nodes; NULL when absent or of another type. Of duplicate keys the first counts. */
 const io_json *io_json_get(const io_json *object, const char *key);
 const io_json *io_json_at(const io_json *array_or_object, size_t index);
 size_t io_json_size(const io_json *array_or_object);
@@ -28,12 +28,14 @@ bool io_json_is_true(const io_json *node);
 bool io_json_is_object(const io_json *node);
 bool io_json_is_array(const io_json *node);
 
-/* Adders report only lack of memory. Numbers that are integers below 2^53 are written as integers, others with the shortest text that
+/* Adders report only lack of memory. Putting under a key that is there replaces its value. Numbers that are integers below 2^53 are written as integers, others with the shortest text that
  * reads back equal; NaN and infinities are written as null. */
 io_status io_json_put_text(io_json *object, const char *key, const char *text);
 io_status io_json_put_number(io_json *object, const char *key, double number);
 io_status io_json_put_bool(io_json *object, const char *key, bool value);
 io_status io_json_put(io_json *object, const char *key, io_json **child); /* takes the child over and nulls it */
+/* The node and everything below it, as a tree of its own. */
+io_status io_json_copy(const io_json *node, io_json **out);
 io_status io_json_add_text(io_json *array, const char *text);
 io_status io_json_add_number(io_json *array, double number);
 io_status io_json_add(io_json *array, io_json **child);

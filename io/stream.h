@@ -18,7 +18,7 @@ io_status io_stream_open(const char *path, io_stream **out);
 io_status io_stream_open_memory(const void *bytes, size_t n_bytes, const char *name, io_stream **out);
 io_codec io_stream_codec(const io_stream *stream);
 /* The largest number of bytes this stream can still yield, judged by the size of the file: the size itself for plain files,
- * at most 1032 times it for gzip (the limit of deflate), UINT64_MAX where nothing is known (zstd without content size). */
+ * at most 1032 times it for gzip (the limit of deflate) and 32768 times it for zstd (a block of 128 KiB from four bytes). */
 uint64_t io_stream_bound(const io_stream *stream);
 /* Exactly n_bytes, else IO_ERR_TRUNCATED. */
 io_status io_stream_read(io_stream *stream, void *buffer, size_t n_bytes);
