@@ -22,8 +22,8 @@ Zstandard|build|pkg:libzstd|libzstd-dev|zstd|zstd
 cJSON|build|pkg:libcjson|libcjson-dev|cjson|cjson
 OpenSSL|build|pkg:libcrypto|libssl-dev|openssl|openssl
 libpng|build|pkg:libpng|libpng-dev|libpng|libpng
-nifti_clib|build|header:nifti2.h nifti/nifti2.h|libnifti-dev|nifticlib|nifti_clib
-Random123|build|header:Random123/philox.h|librandom123-dev|random123|random123
+nifti_clib|build|header:nifti2.h nifti/nifti2.h|libnifti-dev|-|nifti-clib
+Random123|build|header:Random123/philox.h|librandom123-dev|random123|-
 cmocka|test|pkg:cmocka|libcmocka-dev|cmocka|cmocka
 Python 3|test|command:python3|python3|python|python
 NumPy|test|numpy:|python3-numpy|py-numpy|numpy
@@ -107,12 +107,15 @@ explain() {
         printf '  Debian, Ubuntu   sudo apt-get install %s\n' "$(list_column "$1" 4)"
         printf '  Spack            spack install %s\n' "$(list_column "$1" 5)"
         printf '  conda-forge      conda install -c conda-forge %s\n' "$(list_column "$1" 6)"
+        printf '\nNot known to Spack: nifti_clib (https://github.com/NIFTI-Imaging/nifti_clib); to conda-forge: Random123, headers only\n'
+        printf '(https://github.com/DEShawResearch/random123). Name the folder they are installed in: export CMAKE_PREFIX_PATH=...\n'
     } >&2
 }
 
 main() {
     local missing
     [ $# -gt 0 ] || set -- build
+    command -v apt-get >/dev/null || set -- "${@/demo/}" # the demo's volume is a Debian package; elsewhere it does without
     missing=$(list_missing "$@")
     [ -n "$missing" ] || return 0
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
