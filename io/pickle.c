@@ -96,8 +96,7 @@ static io_status push_new(machine *m, io_pickle_value value)
 
 static io_status pop(machine *m, uint32_t *value)
 {
-    if (m->n_stack == 0 || m->stack[m->n_stack - 1] == MARK)
-        return REFUSE(m, IO_ERR_FORMAT, "the pickle takes a value that it never made");
+    if (m->n_stack == 0 || m->stack[m->n_stack - 1] == MARK) return REFUSE(m, IO_ERR_FORMAT, "the pickle takes a value that it never made");
     *value = m->stack[--m->n_stack];
     return IO_OK;
 }
@@ -342,7 +341,8 @@ static io_status run_stored(machine *m)
 static io_status remember(machine *m, int64_t slot)
 {
     if (m->n_stack == 0 || m->stack[m->n_stack - 1] == MARK) return REFUSE(m, IO_ERR_FORMAT, "the pickle remembers what it never made");
-    if (slot < 0 || slot >= VALUES_MAX) return REFUSE(m, IO_ERR_UNSUPPORTED, "memo slot %lld; at most %d are kept", (long long)slot, VALUES_MAX);
+    if (slot < 0 || slot >= VALUES_MAX)
+        return REFUSE(m, IO_ERR_UNSUPPORTED, "memo slot %lld; at most %d are kept", (long long)slot, VALUES_MAX);
     while ((size_t)slot >= m->n_memo) {
         IO_TRY(make_room((void **)&m->memo, m->n_memo, &m->room_memo, sizeof *m->memo));
         m->memo[m->n_memo++] = MARK;
@@ -416,8 +416,8 @@ static io_status run_op(machine *m, int op)
     case OP_LONG_BINGET:
     case OP_MEMOIZE: return run_memo(m, op);
     default:
-        return REFUSE(m, IO_ERR_UNSUPPORTED, "refused: pickle instruction 0x%02x is not one that a dict of tensors needs; samed executes nothing",
-                      (unsigned)op);
+        return REFUSE(m, IO_ERR_UNSUPPORTED,
+                      "refused: pickle instruction 0x%02x is not one that a dict of tensors needs; samed executes nothing", (unsigned)op);
     }
 }
 

@@ -48,7 +48,7 @@ typedef struct pth_reader {
     io_tensors *tensors;
     const uint8_t *bytes; /* the mapped file */
     io_zip *zip;
-    const char *root;     /* [n_root], the folder inside the zip */
+    const char *root; /* [n_root], the folder inside the zip */
     size_t n_root;
     io_pickle *pickle;
 } pth_reader;
@@ -64,7 +64,8 @@ static bool is_tensor(const io_pickle_value *value)
 }
 
 /* The item at index when it is of that kind. */
-static io_status get_item(const pth_reader *reader, const io_pickle_value *value, uint32_t index, io_pickle_kind kind, const io_pickle_value **out)
+static io_status get_item(const pth_reader *reader, const io_pickle_value *value, uint32_t index, io_pickle_kind kind,
+                          const io_pickle_value **out)
 {
     *out = io_pickle_item(reader->pickle, value, index);
     if (!*out || (*out)->kind != kind) return IO_FAIL(IO_ERR_FORMAT, "argument %u of its description is missing or of a wrong kind", index);
@@ -110,7 +111,8 @@ static io_status find_storage(const pth_reader *reader, const io_pickle_value *s
     *entry = io_zip_find(reader->zip, reader->root, reader->n_root, name);
     if (!*entry) return IO_FAIL(IO_ERR_NOT_FOUND, "the file has no entry %.*s/%s", (int)reader->n_root, reader->root, name);
     if (numel->number < 0) return IO_FAIL(IO_ERR_RANGE, "its storage has %lld elements", (long long)numel->number);
-    IO_TRY(io_size_mul((size_t)numel->number, globals[storage_type->number].role == ROLE_BYTES ? 1 : io_tensor_type_bytes(*type), &n_bytes));
+    IO_TRY(
+        io_size_mul((size_t)numel->number, globals[storage_type->number].role == ROLE_BYTES ? 1 : io_tensor_type_bytes(*type), &n_bytes));
     if (n_bytes != (*entry)->n_bytes)
         return IO_FAIL(IO_ERR_RANGE, "its storage %s should have %zu bytes, the file has %zu", name, n_bytes, (*entry)->n_bytes);
     return IO_OK;
@@ -127,8 +129,8 @@ static io_status check_span(const io_tensor *tensor, int64_t offset, size_t n_st
     if (is_outside || (tensor->n_elements && (uint64_t)last >= n_storage))
         return IO_FAIL(IO_ERR_RANGE, "its elements (first at %lld) lie outside its storage of %zu", (long long)offset, n_storage);
     if (tensor->n_elements > n_storage)
-        return IO_FAIL(IO_ERR_UNSUPPORTED, "it repeats its storage (%zu elements out of %zu); save it with .contiguous()", tensor->n_elements,
-                       n_storage);
+        return IO_FAIL(IO_ERR_UNSUPPORTED, "it repeats its storage (%zu elements out of %zu); save it with .contiguous()",
+                       tensor->n_elements, n_storage);
     return IO_OK;
 }
 

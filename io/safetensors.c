@@ -1,6 +1,6 @@
-/* Hugging Face's .safetensors: 8 bytes of header length (little-endian), a JSON object {name: {dtype, shape, data_offsets}}, then the values.
- * Source: the format section of https://github.com/huggingface/safetensors: tensors are row-major and cover the rest of the file without
- * gaps or overlaps, "__metadata__" is an object of texts. */
+/* Hugging Face's .safetensors: 8 bytes of header length (little-endian), a JSON object {name: {dtype, shape, data_offsets}}, then the
+ * values. Source: the format section of https://github.com/huggingface/safetensors: tensors are row-major and cover the rest of the file
+ * without gaps or overlaps, "__metadata__" is an object of texts. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +25,8 @@ static io_status copy_header(const io_mapping *mapping, char **header, size_t *s
 
     for (int i = 0; i < LENGTH_BYTES; i++) n_header |= (uint64_t)mapping->bytes[i] << (8 * i);
     if (n_header > HEADER_MAX_BYTES)
-        return IO_FAIL(IO_ERR_FORMAT, "%s: the header should have %llu bytes; at most %d are read", mapping->path, (unsigned long long)n_header,
-                       HEADER_MAX_BYTES);
+        return IO_FAIL(IO_ERR_FORMAT, "%s: the header should have %llu bytes; at most %d are read", mapping->path,
+                       (unsigned long long)n_header, HEADER_MAX_BYTES);
     if (n_header > mapping->n_bytes - LENGTH_BYTES)
         return IO_FAIL(IO_ERR_TRUNCATED, "%s: the header should have %llu bytes, the file has %zu; copy it again", mapping->path,
                        (unsigned long long)n_header, mapping->n_bytes);
@@ -79,11 +79,11 @@ static io_status read_description(const io_json *description, const uint8_t *val
     IO_TRY(read_integer(offsets, 0, &begin));
     IO_TRY(read_integer(offsets, 1, &end));
     if (end < begin || (uint64_t)end > n_values)
-        return IO_FAIL((uint64_t)end > n_values ? IO_ERR_TRUNCATED : IO_ERR_FORMAT, "bytes %lld to %lld of the values; the file has %zu of them",
-                       (long long)begin, (long long)end, n_values);
+        return IO_FAIL((uint64_t)end > n_values ? IO_ERR_TRUNCATED : IO_ERR_FORMAT,
+                       "bytes %lld to %lld of the values; the file has %zu of them", (long long)begin, (long long)end, n_values);
     if ((uint64_t)(end - begin) != out->n_elements * io_tensor_type_bytes(out->type))
-        return IO_FAIL(IO_ERR_MISMATCH, "its shape and type make %zu bytes, its offsets %lld", out->n_elements * io_tensor_type_bytes(out->type),
-                       (long long)(end - begin));
+        return IO_FAIL(IO_ERR_MISMATCH, "its shape and type make %zu bytes, its offsets %lld",
+                       out->n_elements * io_tensor_type_bytes(out->type), (long long)(end - begin));
     out->data = values + begin;
     return IO_OK;
 }
@@ -110,12 +110,13 @@ static io_status check_cover(const io_tensors *tensors, size_t start)
     qsort(order, tensors->n, sizeof *order, compare_data);
     for (size_t i = 0; i < tensors->n && status == IO_OK; i++) {
         if (order[i]->data != next)
-            status = IO_FAIL(IO_ERR_FORMAT, "%s: tensor %s begins at byte %zu, expected %zu: the values overlap or leave a gap", tensors->path,
-                             order[i]->name, (size_t)(order[i]->data - mapping->bytes), (size_t)(next - mapping->bytes));
+            status = IO_FAIL(IO_ERR_FORMAT, "%s: tensor %s begins at byte %zu, expected %zu: the values overlap or leave a gap",
+                             tensors->path, order[i]->name, (size_t)(order[i]->data - mapping->bytes), (size_t)(next - mapping->bytes));
         next = order[i]->data + order[i]->n_elements * io_tensor_type_bytes(order[i]->type);
     }
     if (status == IO_OK && next != mapping->bytes + mapping->n_bytes)
-        status = IO_FAIL(IO_ERR_FORMAT, "%s: %zu bytes belong to no tensor", tensors->path, (size_t)(mapping->bytes + mapping->n_bytes - next));
+        status =
+            IO_FAIL(IO_ERR_FORMAT, "%s: %zu bytes belong to no tensor", tensors->path, (size_t)(mapping->bytes + mapping->n_bytes - next));
     io_free(&order);
     return status;
 }

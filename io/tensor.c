@@ -121,11 +121,11 @@ static float float_of_bf16(uint16_t bf16)
 }
 
 /* out[i] = values[i * stride]; data may be unaligned. */
-#define CONVERT_ROW(c_type, convert)                                          \
-    for (int64_t i = 0; i < n; i++) {                                         \
-        c_type value;                                                         \
-        memcpy(&value, data + (size_t)(i * stride) * sizeof value, sizeof value); \
-        out[i] = convert(value);                                              \
+#define CONVERT_ROW(c_type, convert)                                                                                                       \
+    for (int64_t i = 0; i < n; i++) {                                                                                                      \
+        c_type value;                                                                                                                      \
+        memcpy(&value, data + (size_t)(i * stride) * sizeof value, sizeof value);                                                          \
+        out[i] = convert(value);                                                                                                           \
     }
 
 static void convert_row(io_tensor_type type, const uint8_t *data, int64_t n, int64_t stride, float *out)

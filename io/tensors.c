@@ -1,4 +1,5 @@
-/* Lists of named tensors: opening, looking up, building. See tensors.h; the formats are in pth.c and safetensors.c, the values in tensor.c. */
+/* Lists of named tensors: opening, looking up, building. See tensors.h; the formats are in pth.c and safetensors.c, the values in tensor.c.
+ */
 #include "io/tensors.h"
 
 #include <string.h>

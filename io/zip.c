@@ -1,4 +1,5 @@
-/* See zip.h. Source: PKWARE APPNOTE.TXT 6.3.9, sections 4.3.7 (local header), 4.3.12 (directory), 4.3.14 to 4.3.16 (ends), 4.5.3 (zip64). */
+/* See zip.h. Source: PKWARE APPNOTE.TXT 6.3.9, sections 4.3.7 (local header), 4.3.12 (directory), 4.3.14 to 4.3.16 (ends), 4.5.3 (zip64).
+ */
 #include "io/zip.h"
 
 #include <stdlib.h>
@@ -24,7 +25,7 @@ struct io_zip {
     const uint8_t *bytes; /* [n_bytes], the whole file, borrowed */
     size_t n_bytes;
     const char *path;
-    io_zip_entry *entries;  /* [n_entries] by place in the file */
+    io_zip_entry *entries;        /* [n_entries] by place in the file */
     const io_zip_entry **by_name; /* [n_entries] by name */
     size_t n_entries;
 };
@@ -67,8 +68,9 @@ static io_status find_end(const io_zip *zip, size_t *end)
             return IO_OK;
         }
     }
-    return IO_FAIL(IO_ERR_TRUNCATED, "%s: the zip directory at the end of the file is missing; the file (%zu bytes) was cut short, copy it again",
-                   zip->path, n);
+    return IO_FAIL(IO_ERR_TRUNCATED,
+                   "%s: the zip directory at the end of the file is missing; the file (%zu bytes) was cut short, copy it again", zip->path,
+                   n);
 }
 
 static io_status read_end64(const io_zip *zip, size_t locator, directory *out)
@@ -98,8 +100,8 @@ static io_status find_directory(const io_zip *zip, directory *out)
     } else {
         if (read_u16(record + 4) || read_u16(record + 6))
             return IO_FAIL(IO_ERR_UNSUPPORTED, "%s: a zip file split over several disks; join it first", zip->path);
-        *out = (directory){
-            .n_entries = read_u16(record + 10), .n_bytes = read_u32(record + 12), .offset = read_u32(record + 16), .end = end};
+        *out =
+            (directory){.n_entries = read_u16(record + 10), .n_bytes = read_u32(record + 12), .offset = read_u32(record + 16), .end = end};
     }
     if (out->offset > out->end || out->n_bytes != out->end - out->offset)
         return IO_FAIL(IO_ERR_FORMAT, "%s: the zip directory should be %llu bytes at offset %llu, but its end record is at %zu", zip->path,
@@ -142,8 +144,9 @@ static io_status locate_content(const io_zip *zip, const directory *where, uint6
     local = zip->bytes + header;
     n_head = (size_t)LOCAL_BYTES + read_u16(local + 26) + read_u16(local + 28);
     if (n_head > where->offset - header || entry->n_bytes > where->offset - header - n_head)
-        return IO_FAIL(IO_ERR_RANGE, "%s: entry %.*s: %zu bytes at offset %llu reach beyond the content of the file (%llu bytes)", zip->path,
-                       (int)entry->n_name, entry->name, entry->n_bytes, (unsigned long long)header, (unsigned long long)where->offset);
+        return IO_FAIL(IO_ERR_RANGE, "%s: entry %.*s: %zu bytes at offset %llu reach beyond the content of the file (%llu bytes)",
+                       zip->path, (int)entry->n_name, entry->name, entry->n_bytes, (unsigned long long)header,
+                       (unsigned long long)where->offset);
     if (read_u16(local + 26) != entry->n_name || memcmp(local + LOCAL_BYTES, entry->name, entry->n_name) != 0)
         return IO_FAIL(IO_ERR_FORMAT, "%s: entry %.*s has another name in its local header", zip->path, (int)entry->n_name, entry->name);
     entry->header = (size_t)header;
@@ -152,7 +155,8 @@ static io_status locate_content(const io_zip *zip, const directory *where, uint6
 }
 
 /* record: one directory entry, at most n_record bytes; *n_used is how many it took. */
-static io_status read_entry(const io_zip *zip, const directory *where, const uint8_t *record, size_t n_record, size_t *n_used, io_zip_entry *out)
+static io_status read_entry(const io_zip *zip, const directory *where, const uint8_t *record, size_t n_record, size_t *n_used,
+                            io_zip_entry *out)
 {
     uint64_t packed, n_bytes, header;
     size_t n_name, n_extra;
@@ -176,8 +180,8 @@ static io_status read_entry(const io_zip *zip, const directory *where, const uin
         return IO_FAIL(IO_ERR_UNSUPPORTED, "%s: entry %.*s is encrypted", zip->path, (int)n_name, out->name);
     if (read_u16(record + 10) != 0 || packed != n_bytes)
         return IO_FAIL(IO_ERR_UNSUPPORTED,
-                       "%s: entry %.*s is compressed (method %d), which PyTorch never does; unpack and save it again with torch.save", zip->path,
-                       (int)n_name, out->name, read_u16(record + 10));
+                       "%s: entry %.*s is compressed (method %d), which PyTorch never does; unpack and save it again with torch.save",
+                       zip->path, (int)n_name, out->name, read_u16(record + 10));
     out->n_bytes = (size_t)n_bytes;
     return locate_content(zip, where, header, out);
 }
@@ -214,7 +218,8 @@ static io_status sort_entries(io_zip *zip)
     qsort(zip->by_name, zip->n_entries, sizeof *zip->by_name, compare_names);
     for (size_t i = 1; i < zip->n_entries; i++) {
         if (compare_names(&zip->by_name[i - 1], &zip->by_name[i]) == 0)
-            return IO_FAIL(IO_ERR_FORMAT, "%s: zip entry %.*s appears twice", zip->path, (int)zip->by_name[i]->n_name, zip->by_name[i]->name);
+            return IO_FAIL(IO_ERR_FORMAT, "%s: zip entry %.*s appears twice", zip->path, (int)zip->by_name[i]->n_name,
+                           zip->by_name[i]->name);
     }
     return IO_OK;
 }
