@@ -16,23 +16,24 @@ typedef enum model_layout {
 } model_layout;
 
 typedef struct model_config {
-    int image_size;                       /* S, pixels */
-    int patch;                            /* P, pixels */
-    int width, depth, heads, head_size;   /* C, blocks, H, D */
-    int mlp_width;                        /* F */
-    int window;                           /* W, tokens */
-    bool is_global[MODEL_MAX_DEPTH];      /* per block: attention over the whole slice */
-    int decoder_width;                    /* R */
-    int decoder_mlp_width;                /* 2048 */
-    int decoder_inner;                    /* inner width of the cross attentions (R / 2) */
-    int n_channels;                       /* K */
-    int sam_channels;                     /* mask tokens in the SAM file */
-    int file_grid;                        /* tokens per side of the pos_embed in the file (64) */
+    int image_size;                     /* S, pixels */
+    int patch;                          /* P, pixels */
+    int width, depth, heads, head_size; /* C, blocks, H, D */
+    int mlp_width;                      /* F */
+    int window;                         /* W, tokens */
+    bool is_global[MODEL_MAX_DEPTH];    /* per block: attention over the whole slice */
+    int decoder_width;                  /* R */
+    int decoder_mlp_width;              /* 2048 */
+    int decoder_inner;                  /* inner width of the cross attentions (R / 2) */
+    int n_channels;                     /* K */
+    int sam_channels;                   /* mask tokens in the SAM file */
+    int file_grid;                      /* tokens per side of the pos_embed in the file (64) */
     model_layout layout;
-    int lora_rank;                        /* r; 0 without LoRA */
+    int lora_rank; /* r; 0 without LoRA */
 } model_config;
 
-/* Infers everything from the tensors' names and shapes; adapter may be NULL. image_size must be a multiple of the patch.
+/* Infers everything from the tensors' names and shapes; adapter may be NULL. image_size must be a multiple of the patch;
+ * 0 stands for the size the SAM file was made for.
  * A contradiction (adapter of another ViT, missing or misshapen tensor) names the file, the tensor, what was expected and found. */
 io_status model_config_infer(const io_tensors *sam, const io_tensors *adapter, int image_size, model_config *out);
 

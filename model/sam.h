@@ -18,8 +18,8 @@ typedef void (*model_trace)(void *context, const char *operation, double seconds
 
 /* Packs the weights onto the device (LoRA merged, tables resized to the config's image size) and lets the mapped pages of both files go
  * as it reads. max_batch slices per call at most. adapter may be NULL. The device must outlive *out. */
-io_status model_sam_create(model_device *device, const model_config *config, const io_tensors *sam, const io_tensors *adapter, int max_batch,
-                           model_sam **out);
+io_status model_sam_create(model_device *device, const model_config *config, const io_tensors *sam, const io_tensors *adapter,
+                           int max_batch, model_sam **out);
 void model_sam_free(model_sam **sam);
 
 /* images [B,S,S] host f32 (after both zooms) -> labels [B,S,S] host. */
@@ -28,8 +28,8 @@ io_status model_sam_segment(model_sam *sam, const float *images, int B, uint16_t
 /* The same, stopping at the logits: logits [B,K,L,L] host; iou [B,K] host may be NULL. */
 io_status model_sam_logits(model_sam *sam, const float *images, int B, float *logits, float *iou);
 
-/* What a test may look at after a forward of one slice: "patch_embed", "block.<i>" [N,C], "embedding" [R,G,G]. out as long as the
- * thing is. probes are recorded only when asked for before the forward; one at a time. */
+/* What a test may look at: "patch_embed" (before positions are added), "block.<i>" [N,C], "embedding" [R,G,G]. Asked for before a forward,
+ * which then writes the n_elements of its first slice to out (host); one at a time, NULL ends it. */
 io_status model_sam_probe(model_sam *sam, const char *what, float *out, size_t n_elements);
 
 void model_sam_set_trace(model_sam *sam, model_trace trace, void *context);
@@ -38,7 +38,8 @@ void model_sam_set_trace(model_sam *sam, model_trace trace, void *context);
 double model_sam_flop(const model_config *config);
 size_t model_sam_bytes(const model_sam *sam);
 
-/* Bytes of device memory that a network of this config needs (weights, constants, activations): for plans before anything is loaded. */
+/* Bytes of device memory that a network of this config needs (weights, constants, activations): for plans before anything is
+ * loaded. max_batch is the number of slices in a pass, 1 on the CPU whatever the batch. */
 size_t model_sam_estimate_bytes(const model_config *config, model_type type, int max_batch);
 
 /* w_a/w_b merged into q and v (and the decoder's LoRA for SAMed_s): a full state dict under SAM's names with K mask tokens, that

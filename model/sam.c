@@ -1,0 +1,194 @@
+/* See sam.h. Slices go through encoder, decoder and labels pass by pass; each pass computes its slices exactly as any other would, so
+ * the result does not depend on how many slices a call brings. */
+#include "model/sam.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/memory.h"
+#include "model/flop.h"
+#include "model/load.h"
+#include "model/params.h"
+#include "model/run.h"
+
+struct model_sam {
+    model_device *device; /* borrowed */
+    model_config config;
+    model_weights weights;
+    model_workspace workspace;
+    model_run run;
+};
+
+static int count_pass_slices(const model_ops *ops, int max_batch)
+{
+    return ops->slices_per_pass < max_batch ? ops->slices_per_pass : max_batch;
+}
+
+static void start_run(model_sam *sam)
+{
+    sam->run = (model_run){.config = &sam->config,
+                           .ops = sam->device->ops,
+                           .backend = sam->device->backend,
+                           .type = sam->device->type,
+                           .workspace = &sam->workspace};
+}
+
+io_status model_sam_create(model_device *device, const model_config *config, const io_tensors *sam, const io_tensors *adapter,
+                           int max_batch, model_sam **out)
+{
+    io_status status = IO_OK;
+    const int b = count_pass_slices(device->ops, max_batch);
+    model_sam *made = NULL;
+
+    if (max_batch < 1) return IO_FAIL(IO_ERR_ARGUMENT, "batches of %d slices were asked for; at least 1 is needed", max_batch);
+    IO_TRY_GOTO(status, done, io_alloc(1, sizeof *made, (void **)&made));
+    made->device = device;
+    made->config = *config;
+    start_run(made);
+    IO_TRY_GOTO(status, done, model_weights_load(device, config, sam, adapter, b, &made->weights));
+    IO_TRY_GOTO(status, done, model_workspace_plan(config, device->type, device->ops->row_pad, b, &made->workspace));
+    IO_TRY_GOTO(status, done, model_workspace_create(&made->workspace, device->ops, device->backend));
+    made->run.b = b;
+    IO_TRY_GOTO(status, done, model_decoder_prepare(&made->run, &made->weights.decoder));
+    *out = made;
+    made = NULL;
+done:
+    model_sam_free(&made);
+    return status;
+}
+
+void model_sam_free(model_sam **sam)
+{
+    if (!sam || !*sam) return;
+    model_weights_free(&(*sam)->weights, (*sam)->config.n_channels, (*sam)->device->ops, (*sam)->device->backend);
+    model_workspace_free(&(*sam)->workspace, (*sam)->device->ops, (*sam)->device->backend);
+    io_free(sam);
+}
+
+/* images [b,S,S] host -> the logits' slot. */
+static io_status run_network(model_sam *sam, const float *images, int b, bool with_iou)
+{
+    const size_t area = (size_t)sam->config.image_size * (size_t)sam->config.image_size;
+    model_run *run = &sam->run;
+
+    run->b = b;
+    IO_TRY(model_run_trace_start(run));
+    IO_TRY(
+        run->ops->upload(run->backend, model_workspace_data(run->workspace, MODEL_SLOT_IMAGES), images, (size_t)b * area * sizeof(float)));
+    IO_TRY(model_encoder_forward(run, &sam->weights.encoder));
+    return model_decoder_forward(run, &sam->weights.decoder, with_iou);
+}
+
+static io_status draw_labels(model_sam *sam, uint16_t *labels)
+{
+    model_run *run = &sam->run;
+    const int S = sam->config.image_size, K = sam->config.n_channels, L = MODEL_UPSCALE * (S / sam->config.patch);
+    const size_t n = (size_t)run->b * (size_t)S * (size_t)S;
+    void *slot = model_workspace_data(run->workspace, MODEL_SLOT_LABELS);
+
+    IO_TRY(run->ops->labels_forward(run->backend, slot, model_workspace_data(run->workspace, MODEL_SLOT_LOGITS), run->b, K, L, S));
+    IO_TRY(run->ops->download(run->backend, labels, slot, n * sizeof *labels));
+    return model_run_trace(run, "labels", 4.0 * K * (double)n, 4.0 * run->b * K * L * L + 2.0 * (double)n);
+}
+
+io_status model_sam_segment(model_sam *sam, const float *images, int B, uint16_t *labels)
+{
+    const size_t area = (size_t)sam->config.image_size * (size_t)sam->config.image_size;
+    const int step = count_pass_slices(sam->device->ops, B);
+
+    for (int first = 0; first < B; first += step) {
+        IO_TRY(run_network(sam, images + (size_t)first * area, B - first < step ? B - first : step, false));
+        IO_TRY(draw_labels(sam, labels + (size_t)first * area));
+    }
+    return IO_OK;
+}
+
+static io_status download_slot(const model_run *run, model_slot slot, size_t n_floats, float *out)
+{
+    return run->ops->download(run->backend, out, model_workspace_data(run->workspace, slot), n_floats * sizeof *out);
+}
+
+io_status model_sam_logits(model_sam *sam, const float *images, int B, float *logits, float *iou)
+{
+    const size_t area = (size_t)sam->config.image_size * (size_t)sam->config.image_size, K = (size_t)sam->config.n_channels;
+    const size_t L = (size_t)(MODEL_UPSCALE * (sam->config.image_size / sam->config.patch));
+    const int step = count_pass_slices(sam->device->ops, B);
+
+    for (int first = 0; first < B; first += step) {
+        const int b = B - first < step ? B - first : step;
+        IO_TRY(run_network(sam, images + (size_t)first * area, b, iou != NULL));
+        IO_TRY(download_slot(&sam->run, MODEL_SLOT_LOGITS, (size_t)b * K * L * L, logits + (size_t)first * K * L * L));
+        if (iou) IO_TRY(download_slot(&sam->run, MODEL_SLOT_IOU, (size_t)b * K, iou + (size_t)first * K));
+    }
+    return IO_OK;
+}
+
+/* Elements of what can be looked at; 0 for a name that means nothing. */
+static size_t measure_probe(const model_config *config, const char *what)
+{
+    const size_t G = (size_t)(config->image_size / config->patch);
+    char *end;
+
+    if (!strcmp(what, "embedding")) return G * G * (size_t)config->decoder_width;
+    if (!strcmp(what, "patch_embed")) return G * G * (size_t)config->width;
+    if (strncmp(what, "block.", 6) != 0) return 0;
+    const long i = strtol(what + 6, &end, 10);
+    return *end || end == what + 6 || i < 0 || i >= config->depth ? 0 : G * G * (size_t)config->width;
+}
+
+io_status model_sam_probe(model_sam *sam, const char *what, float *out, size_t n_elements)
+{
+    const size_t expected = what ? measure_probe(&sam->config, what) : 0;
+
+    sam->run.probe_out = NULL;
+    if (!what) return IO_OK;
+    if (expected == 0)
+        return IO_FAIL(IO_ERR_ARGUMENT, "probe %s: unknown; expected patch_embed, block.0 to block.%d or embedding", what,
+                       sam->config.depth - 1);
+    if (expected != n_elements)
+        return IO_FAIL(IO_ERR_ARGUMENT, "probe %s: has %zu elements, the caller has room for %zu", what, expected, n_elements);
+    snprintf(sam->run.probe, sizeof sam->run.probe, "%s", what);
+    sam->run.probe_out = out;
+    return IO_OK;
+}
+
+void model_sam_set_trace(model_sam *sam, model_trace trace, void *context)
+{
+    sam->run.trace = trace;
+    sam->run.trace_context = context;
+}
+
+double model_sam_flop(const model_config *config)
+{
+    double flop = model_flop_patch(config) + model_flop_neck(config) + model_flop_decoder(config);
+
+    for (int i = 0; i < config->depth; i++) flop += model_flop_block(config, config->is_global[i]);
+    return flop;
+}
+
+size_t model_sam_bytes(const model_sam *sam)
+{
+    return sam->weights.matrices_bytes + sam->weights.constants_bytes + sam->workspace.n_bytes;
+}
+
+/* Products of the encoder have the device's type, those of the decoder and the neck's first are f32. */
+static size_t estimate_matrices(const model_config *config, model_type type)
+{
+    const size_t C = (size_t)config->width, F = (size_t)config->mlp_width, R = (size_t)config->decoder_width, P = (size_t)config->patch;
+    const size_t I = (size_t)config->decoder_inner, J = (size_t)config->decoder_mlp_width, K = (size_t)config->n_channels;
+    const size_t element = type == MODEL_BF16 ? 2 : 4;
+    const size_t encoder = (size_t)config->depth * (4 * C * C + 2 * C * F) + C * P * P + 9 * R * R;
+    const size_t layers = MODEL_DECODER_DEPTH * (4 * R * R + 8 * R * I + 2 * R * J) + 4 * R * I;
+    const size_t heads = R * R + R * R / 8 + K * (2 * R * R + R * R / 8) + 2 * R * R + K * R;
+
+    return element * encoder + 4 * (C * R + layers + heads);
+}
+
+size_t model_sam_estimate_bytes(const model_config *config, model_type type, int max_batch)
+{
+    model_workspace workspace = {0};
+
+    if (model_workspace_plan(config, type, 16, max_batch, &workspace) != IO_OK) return SIZE_MAX;
+    return estimate_matrices(config, type) + model_weights_constants_bytes(config, max_batch) + workspace.n_bytes;
+}
