@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "io/file.h"
 #include "io/memory.h"
@@ -212,12 +213,23 @@ static void swap_bytes(void *voxels, int64_t n, size_t n_bytes)
         for (int64_t i = 0; i < n; i++) v64[i] = __builtin_bswap64(v64[i]);
 }
 
+/* A compressed file may truly hold more than this machine: better said now than by the kernel's memory killer. */
+static io_status check_memory(const source *s)
+{
+    const uint64_t machine_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+    if (s->header.data_bytes <= machine_bytes) return IO_OK;
+    return IO_FAIL(IO_ERR_MEMORY, "%s: the voxels take %llu bytes, this machine has %llu; use a larger machine", s->name,
+                   (unsigned long long)s->header.data_bytes, (unsigned long long)machine_bytes);
+}
+
 static io_status read_voxels(source *s, io_volume *volume)
 {
     io_stream *data = s->image_stream ? s->image_stream : s->header_stream;
     const size_t voxel_bytes = io_datatype_bytes(volume->datatype);
     io_status status;
 
+    IO_TRY(check_memory(s));
     IO_TRY(io_stream_skip(data, (uint64_t)s->header.fields.vox_offset - s->position));
     IO_TRY(
         io_grow(&volume->voxels, 0, s->header.data_bytes, 1)); /* not io_alloc: zeroing 80 MB that the next line overwrites takes 20 ms */

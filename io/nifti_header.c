@@ -5,12 +5,10 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <nifti2_io.h>
 
 #include "io/grid.h"
-#include "io/memory.h"
 
 _Static_assert(sizeof(nifti_1_header) == 348, "nifti_1_header must be laid out as in the file");
 _Static_assert(sizeof(nifti_2_header) == 540, "nifti_2_header must be laid out as in the file");
@@ -155,18 +153,13 @@ static io_status check_dims(const nifti_2_header *h, const char *name)
     return IO_OK;
 }
 
-/* *data_bytes, or IO_ERR_RANGE where the product overflows and IO_ERR_MEMORY where this machine could never hold it. */
 static io_status check_size(const nifti_2_header *h, const char *name, uint64_t *data_bytes)
 {
-    const uint64_t machine_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t n_bytes = io_datatype_bytes((io_datatype)h->datatype);
 
     for (int i = 1; i <= h->dim[0]; i++)
         if (__builtin_mul_overflow(n_bytes, (uint64_t)h->dim[i], &n_bytes) || n_bytes > INT64_MAX)
             return IO_FAIL(IO_ERR_RANGE, "%s: the header's dimensions multiply to more than 2^63 bytes; it is damaged", name);
-    if (n_bytes > machine_bytes)
-        return IO_FAIL(IO_ERR_MEMORY, "%s: the voxels take %llu bytes, this machine has %llu; use a larger machine", name,
-                       (unsigned long long)n_bytes, (unsigned long long)machine_bytes);
     *data_bytes = n_bytes;
     return IO_OK;
 }
