@@ -127,8 +127,8 @@ static io_status check_datatype(const nifti_2_header *h, const char *name)
     const size_t n_bytes = io_datatype_bytes((io_datatype)h->datatype);
 
     if (n_bytes == 0)
-        return IO_FAIL(IO_ERR_UNSUPPORTED, "%s: voxels are %s (NIfTI datatype %d); samed reads integers and floats of 8 to 64 bits", name,
-                       nifti_datatype_string(h->datatype), h->datatype);
+        return IO_FAIL(IO_ERR_UNSUPPORTED, "%s: voxels are of type %s (NIfTI datatype %d); samed reads integers and floats of 8 to 64 bits",
+                       name, nifti_is_valid_datatype(h->datatype) ? nifti_datatype_string(h->datatype) : "unknown", h->datatype);
     if (h->bitpix != 0 && (size_t)h->bitpix != 8 * n_bytes) /* some writers leave bitpix 0 */
         return IO_FAIL(IO_ERR_MISMATCH, "%s: datatype %s has %zu bits, bitpix says %d; the header is damaged", name,
                        io_datatype_name((io_datatype)h->datatype), 8 * n_bytes, h->bitpix);
