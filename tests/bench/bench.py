@@ -24,6 +24,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -39,20 +40,24 @@ class Samed:
         self.environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
     def run(self, arguments, ranks=0):
-        """Runs samed; returns (seconds, peak resident MiB of its largest process, its standard output)."""
+        """Runs samed; returns (seconds, peak resident MiB of the program, its standard output)."""
         launcher = ["mpirun", "-n", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks else []
         command = launcher + [self.program] + arguments
-        start = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment) as process:
-            output, errors = process.communicate()
+        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+            start = time.perf_counter()
+            process = subprocess.Popen(command, stdout=output, stderr=errors, env=self.environment)
+            _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - start
+            process.returncode = os.waitstatus_to_exitcode(status)
+            output.seek(0)
+            errors.seek(0)
             if process.returncode != 0:
-                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {errors.strip()[-400:]}")
-        return seconds, output
+                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {errors.read().strip()[-400:]}")
+            return seconds, usage.ru_maxrss / 1024, output.read()
 
     def seconds_per_slice(self, precision):
         """(best, median) as `samed bench` reports them."""
-        _, output = self.run(["bench", "--precision", precision, "--threads", str(self.threads), "--json"])
+        _, _, output = self.run(["bench", "--precision", precision, "--threads", str(self.threads), "--json"])
         found = json.loads(output)["seconds_per_slice"]
         return found["best"], found["median"]
 
@@ -60,16 +65,19 @@ class Samed:
         """A folder of synthetic CTs, made once."""
         folder = os.path.join(self.work, name)
         if not os.path.isdir(folder):
-            self.run(["phantom", "-o", folder, "--cases", str(cases), "--seed", "1", "--size", f"{CT_SIZE}x{CT_SIZE}x{slices}"])
+            self.run(["phantom", "-q", "-o", folder, "--cases", str(cases), "--seed", "1", "--size", str(CT_SIZE), str(CT_SIZE), str(slices)])
         return os.path.join(folder, "imagesTr")
 
     def segment(self, images, precision, threads, ranks=0):
-        """Segments a folder into an empty one; returns (seconds, peak MiB, records)."""
+        """Segments a folder into an empty one with random weights; returns (seconds of the whole program, peak resident MiB, output folder)."""
         out = os.path.join(self.work, "out")
+        sam, adapter = os.path.join(self.work, "sam_vit_b.pth"), os.path.join(self.work, "samed_vit_b.pth")
+        if not os.path.exists(adapter):
+            self.run(["phantom", "-q", "-o", self.work, "--cases", "0", "--weights", "vit_b"])
         shutil.rmtree(out, ignore_errors=True)
-        seconds, _ = self.run(["segment", "-i", images, "-o", out, "--seeded", "vit_b", "--precision", precision,
-                               "--threads", str(threads), "-q"], ranks)
-        return seconds, out
+        seconds, peak_mib, _ = self.run(["segment", "-i", images, "-o", out, "--sam", sam, "--adapter", adapter, "--precision", precision,
+                                         "--threads", str(threads), "-q"], ranks)
+        return seconds, peak_mib, out
 
 
 class Peer:
@@ -137,11 +145,12 @@ def measure_volume(samed, options):
     images = samed.study("ct", 1, CT_SLICES)
     for precision in ("f32", "bf16"):
         per_slice = samed.seconds_per_slice(precision)[1]
-        seconds, out = samed.segment(images, precision, samed.threads)
+        seconds, peak_mib, out = samed.segment(images, precision, samed.threads)
         with open(next(e.path for e in os.scandir(out) if e.name.endswith("_dseg.json")), encoding="utf-8") as file:
-            record = json.load(file)
-        print(f"volume: {CT_SIZE} x {CT_SIZE} x {CT_SLICES} {precision}: {seconds:.1f} s in all, {CT_SLICES} slices x {per_slice:.3f} s = "
-              f"{CT_SLICES * per_slice:.1f} s, ratio {seconds / (CT_SLICES * per_slice):.3f}; record {json.dumps(record.get('timings'))}")
+            stages = {key: round(value, 2) for key, value in json.load(file).items() if key.endswith("_s")}
+        model = CT_SLICES * per_slice
+        print(f"volume: {CT_SIZE} x {CT_SIZE} x {CT_SLICES} {precision}: {seconds:.1f} s from start to end of the program, {CT_SLICES} slices x "
+              f"{per_slice:.3f} s = {model:.1f} s, ratio {seconds / model:.3f}; peak {peak_mib:.0f} MiB; stages {stages}")
 
 
 def measure_ranks(samed, options):
