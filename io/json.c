@@ -106,6 +106,11 @@ const io_json *io_json_at(const io_json *array_or_object, size_t index)
     return (const io_json *)child;
 }
 
+const io_json *io_json_next(const io_json *member)
+{
+    return member ? (const io_json *)look_into(member)->next : NULL;
+}
+
 size_t io_json_size(const io_json *array_or_object)
 {
     size_t n = 0;

@@ -18,6 +18,7 @@ void io_json_free(io_json **root);
 /* Borrowed nodes; NULL when absent or of another type. Of duplicate keys the first counts. */
 const io_json *io_json_get(const io_json *object, const char *key);
 const io_json *io_json_at(const io_json *array_or_object, size_t index);
+const io_json *io_json_next(const io_json *member);          /* the one behind it in its array or object */
 size_t io_json_size(const io_json *array_or_object);
 const char *io_json_key(const io_json *member);              /* the member's key */
 const char *io_json_text(const io_json *node);               /* a string's text */

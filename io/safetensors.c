@@ -35,6 +35,8 @@ static io_status copy_header(const io_mapping *mapping, char **header, size_t *s
     *start = LENGTH_BYTES + (size_t)n_header;
     IO_TRY(io_alloc((size_t)n_header + 1, 1, (void **)header));
     memcpy(*header, mapping->bytes + LENGTH_BYTES, (size_t)n_header);
+    /* the parser would end the text there, and two names could become one */
+    if (strstr(*header, "\\u0000")) return IO_FAIL(IO_ERR_FORMAT, "%s: the header holds an escaped zero byte", mapping->path);
     return IO_OK;
 }
 
@@ -69,8 +71,8 @@ static io_status read_description(const io_json *description, const uint8_t *val
     int64_t sizes[IO_TENSOR_MAX_DIMS], begin = 0, end = 0;
 
     *out = (io_tensor){0};
-    if (!io_json_is_array(shape) || !io_json_is_array(offsets) || io_json_size(offsets) != 2)
-        return IO_FAIL(IO_ERR_FORMAT, "it needs a dtype, a shape and two data_offsets");
+    if (io_json_size(description) != 3 || !io_json_is_array(shape) || !io_json_is_array(offsets) || io_json_size(offsets) != 2)
+        return IO_FAIL(IO_ERR_FORMAT, "it needs a dtype, a shape, two data_offsets and nothing else");
     if (io_json_size(shape) > IO_TENSOR_MAX_DIMS)
         return IO_FAIL(IO_ERR_UNSUPPORTED, "%zu dimensions; at most %d are read", io_json_size(shape), IO_TENSOR_MAX_DIMS);
     IO_TRY(read_dtype(description, &out->type));
@@ -127,8 +129,7 @@ static io_status read_header(io_tensors *tensors, const io_json *header, size_t 
     io_tensor entry;
 
     if (!io_json_is_object(header)) return IO_FAIL(IO_ERR_FORMAT, "%s: the header is no JSON object", tensors->path);
-    for (size_t i = 0, n = io_json_size(header); i < n; i++) {
-        const io_json *member = io_json_at(header, i);
+    for (const io_json *member = io_json_at(header, 0); member; member = io_json_next(member)) {
         const char *name = io_json_key(member);
         if (strcmp(name, "__metadata__") == 0) continue;
         const io_status status = read_description(member, mapping->bytes + start, mapping->n_bytes - start, &entry);
@@ -152,6 +153,126 @@ io_status io_safetensors_open(io_tensors *tensors)
     IO_TRY_GOTO(status, done, read_header(tensors, header, start));
 done:
     io_json_free(&header);
+    io_free(&text);
+    return status;
+}
+
+/* ---- writing ---- */
+
+/* Values lie by falling element size, so that each is aligned to its own size; inside one size, as in the list. */
+static void place_values(const io_tensors *tensors, size_t *offsets)
+{
+    size_t next = 0;
+
+    for (size_t element = 8; element; element /= 2) {
+        for (size_t i = 0; i < tensors->n; i++) {
+            if (io_tensor_type_bytes(tensors->list[i].type) != element) continue;
+            offsets[i] = next;
+            next += tensors->list[i].n_elements * element;
+        }
+    }
+}
+
+static io_status put_description(io_json *header, const io_tensor *tensor, size_t offset)
+{
+    io_status status = IO_OK;
+    io_json *description = NULL, *shape = NULL, *offsets = NULL;
+
+    IO_TRY_GOTO(status, done, io_json_create_object(&description));
+    IO_TRY_GOTO(status, done, io_json_create_array(&shape));
+    IO_TRY_GOTO(status, done, io_json_create_array(&offsets));
+    for (int i = 0; i < N_DTYPES; i++) {
+        if (dtypes[i].type == tensor->type) IO_TRY_GOTO(status, done, io_json_put_text(description, "dtype", dtypes[i].dtype));
+    }
+    for (int i = 0; i < tensor->n_dims; i++) IO_TRY_GOTO(status, done, io_json_add_number(shape, (double)tensor->shape[i]));
+    IO_TRY_GOTO(status, done, io_json_add_number(offsets, (double)offset));
+    IO_TRY_GOTO(status, done, io_json_add_number(offsets, (double)(offset + tensor->n_elements * io_tensor_type_bytes(tensor->type))));
+    IO_TRY_GOTO(status, done, io_json_put(description, "shape", &shape));
+    IO_TRY_GOTO(status, done, io_json_put(description, "data_offsets", &offsets));
+    status = io_json_put(header, tensor->name, &description);
+done:
+    io_json_free(&description);
+    io_json_free(&shape);
+    io_json_free(&offsets);
+    return status;
+}
+
+static io_status put_metadata(io_json *header, const char *metadata_json)
+{
+    io_status status = IO_OK;
+    io_json *metadata = NULL;
+
+    IO_TRY(io_json_parse(metadata_json, "safetensors metadata", &metadata));
+    if (!io_json_is_object(metadata)) status = IO_FAIL(IO_ERR_ARGUMENT, "the metadata is no JSON object");
+    for (const io_json *member = io_json_at(metadata, 0); member && status == IO_OK; member = io_json_next(member)) {
+        if (!io_json_text(member)) status = IO_FAIL(IO_ERR_ARGUMENT, "the metadata's %s is no text", io_json_key(member));
+    }
+    if (status == IO_OK) status = io_json_put(header, "__metadata__", &metadata);
+    io_json_free(&metadata);
+    return status;
+}
+
+/* *text: the header as one line of JSON. */
+static io_status print_header(const io_tensors *tensors, const size_t *offsets, const char *metadata_json, char **text)
+{
+    io_status status = IO_OK;
+    io_json *header = NULL;
+
+    IO_TRY_GOTO(status, done, io_json_create_object(&header));
+    if (metadata_json) IO_TRY_GOTO(status, done, put_metadata(header, metadata_json));
+    for (size_t i = 0; i < tensors->n; i++) IO_TRY_GOTO(status, done, put_description(header, &tensors->list[i], offsets[i]));
+    status = io_json_print(header, false, text);
+done:
+    io_json_free(&header);
+    return status;
+}
+
+/* The length, the text, and spaces up to a multiple of 8 bytes. */
+static io_status write_header(io_writer *file, const char *text)
+{
+    const size_t n_text = strlen(text), n_padding = -n_text % HEADER_ALIGNMENT;
+    uint8_t length[LENGTH_BYTES];
+
+    for (int i = 0; i < LENGTH_BYTES; i++) length[i] = (uint8_t)((uint64_t)(n_text + n_padding) >> (8 * i));
+    IO_TRY(io_writer_write(file, length, sizeof length));
+    IO_TRY(io_writer_write(file, text, n_text));
+    return io_writer_write(file, "        ", n_padding);
+}
+
+static io_status write_bytes(void *file, const void *bytes, size_t n_bytes)
+{
+    return io_writer_write(file, bytes, n_bytes);
+}
+
+static io_status write_values(io_writer *file, const io_tensors *tensors)
+{
+    for (size_t element = 8; element; element /= 2) {
+        for (size_t i = 0; i < tensors->n; i++) {
+            if (io_tensor_type_bytes(tensors->list[i].type) != element) continue;
+            IO_TRY(io_tensor_stream(&tensors->list[i], write_bytes, file));
+            io_tensors_release(tensors, &tensors->list[i]);
+        }
+    }
+    return IO_OK;
+}
+
+io_status io_safetensors_write(const char *path, const io_tensors *tensors, const char *metadata_json)
+{
+    io_status status = IO_OK;
+    io_writer *file = NULL;
+    size_t *offsets = NULL;
+    char *text = NULL;
+
+    IO_TRY_GOTO(status, done, io_alloc(tensors->n, sizeof *offsets, (void **)&offsets));
+    place_values(tensors, offsets);
+    IO_TRY_GOTO(status, done, print_header(tensors, offsets, metadata_json, &text));
+    IO_TRY_GOTO(status, done, io_writer_open(path, &file));
+    IO_TRY_GOTO(status, done, write_header(file, text));
+    IO_TRY_GOTO(status, done, write_values(file, tensors));
+    status = io_writer_commit(&file);
+done:
+    io_writer_free(&file);
+    io_free(&offsets);
     io_free(&text);
     return status;
 }

@@ -11,9 +11,9 @@
 typedef struct pipe_phantom_options {
     int64_t dims[3];
     double spacing_mm[3];
-    uint64_t seed;         /* of the study */
-    uint64_t case_index;   /* with the seed it keys the anatomy and the noise */
-    double noise_hu;       /* standard deviation, 12 by default */
+    uint64_t seed;       /* of the study */
+    uint64_t case_index; /* with the seed it keys the anatomy and the noise */
+    double noise_hu;     /* standard deviation, 12 by default */
 } pipe_phantom_options;
 
 /* image [nz][ny][nx] int16 HU and labels [nz][ny][nx] uint8, both the caller's, n voxels each. */

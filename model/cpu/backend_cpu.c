@@ -57,8 +57,18 @@ io_status cpu_scratch_reserve(model_backend *backend, size_t n_bytes)
     return IO_OK;
 }
 
+io_status cpu_zeros_reserve(model_backend *backend, size_t n_bytes)
+{
+    if (n_bytes <= backend->zeros_bytes) return IO_OK;
+    io_free(&backend->zeros);
+    backend->zeros_bytes = 0;
+    IO_TRY(io_alloc(n_bytes, 1, &backend->zeros));
+    backend->zeros_bytes = n_bytes;
+    return IO_OK;
+}
+
 /* Large blocks lie on huge pages: weights and activations walk through many megabytes, which 4 KiB pages would slow down. */
-static io_status create_memory(model_backend *backend, size_t n_bytes, void **out)
+io_status cpu_memory_create(model_backend *backend, size_t n_bytes, void **out)
 {
     size_t padded;
     void *block;
@@ -100,6 +110,7 @@ static void free_backend(model_backend **backend)
 {
     if (!backend || !*backend) return;
     io_free(&(*backend)->scratch);
+    io_free(&(*backend)->zeros);
     io_free(backend);
 }
 
@@ -107,7 +118,7 @@ static const model_ops cpu_ops = {
     .name = "cpu",
     .slices_per_pass = 1,
     .row_pad = ROW_PAD,
-    .memory_create = create_memory,
+    .memory_create = cpu_memory_create,
     .memory_free = free_memory,
     .upload = upload_memory,
     .download = download_memory,

@@ -16,6 +16,8 @@ struct model_backend {
     cpu_level level;
     size_t scratch_bytes; /* of one thread */
     char *scratch;        /* [n_threads, scratch_bytes], 64-byte aligned; NULL until something is reserved */
+    size_t zeros_bytes;
+    void *zeros; /* as many zeros as the longest matrix column has bytes: the convolution's border */
 };
 
 /* The best level of this machine, capped by the environment variable SAMED_CPU (generic, avx2, avx512). */
@@ -24,6 +26,12 @@ cpu_level cpu_level_detect(void);
 /* Makes sure that each thread has n_bytes of scratch. Not inside a parallel region; earlier contents are lost. Constants reserve what
  * their operation needs when they are made, so that nothing grows while slices are computed. */
 io_status cpu_scratch_reserve(model_backend *backend, size_t n_bytes);
+
+/* Makes backend->zeros at least n_bytes long. Not while an operation runs. */
+io_status cpu_zeros_reserve(model_backend *backend, size_t n_bytes);
+
+/* memory_create of the table: zeroed, 64-byte aligned, on huge pages where it is large. Freed with io_free. */
+io_status cpu_memory_create(model_backend *backend, size_t n_bytes, void **out);
 
 /* The scratch of one thread (omp_get_thread_num()), 64-byte aligned; borrowed until the next reserve. */
 static inline void *cpu_scratch(const model_backend *backend, int thread)

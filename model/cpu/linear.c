@@ -1,53 +1,150 @@
-/* Products with constant weights. */
-#include <math.h>
-
+/* Products with constant weights, and the 3x3 convolution, which is a product whose inner dimension walks over nine neighbours. */
 #include "io/memory.h"
-#include "model/cpu/backend_cpu.h"
 #include "model/cpu/linear.h"
 #include "model/cpu/ops_cpu.h"
 #include "model/cpu/rows.h"
 
+enum {
+    BLOCK_ROWS = 96, /* rows per task: their inputs stay in L2 while a few panels pass (96 is a multiple of 8, 6 and 4) */
+    BLOCK_PANELS = 4
+};
+
+/* Lanes of one vector and the most vectors of one panel (tile.h) at a level. */
+static int lanes_of(cpu_level level)
+{
+    return level >= CPU_AVX512 ? 16 : level == CPU_AVX2 ? 8 : 4;
+}
+
+/* The panel width that wastes the fewest columns; the wider of equals. */
+static int choose_vectors(cpu_level level, int n_out)
+{
+    const int lanes = lanes_of(level);
+    int best = 1, best_columns = (n_out + lanes - 1) / lanes * lanes;
+
+    for (int vectors = 2; vectors <= (level >= CPU_AVX512 ? 3 : 2); vectors++) {
+        const int panel = vectors * lanes, columns = (n_out + panel - 1) / panel * panel;
+
+        if (columns > best_columns) continue;
+        best = vectors;
+        best_columns = columns;
+    }
+    return best;
+}
+
+/* Dword k of output column c. */
+static float pack_dword(const model_matrix *matrix, const float *weight, int64_t k, int c)
+{
+    const float *row = weight + (int64_t)c * matrix->n_in;
+    uint32_t pair;
+    float dword;
+
+    if (c >= matrix->n_out) return 0;
+    if (matrix->type == MODEL_F32) return row[k];
+    pair = bf16_from_f32(row[2 * k]);
+    if (2 * k + 1 < matrix->n_in) pair |= (uint32_t)bf16_from_f32(row[2 * k + 1]) << 16;
+    memcpy(&dword, &pair, sizeof dword);
+    return dword;
+}
+
+static void pack_panel(const model_matrix *matrix, const float *weight, int p)
+{
+    float *to = matrix->packed + p * matrix->n_dwords * matrix->panel;
+
+    for (int j = 0; j < matrix->panel; j++)
+        for (int64_t k = 0; k < matrix->n_dwords; k++) to[k * matrix->panel + j] = pack_dword(matrix, weight, k, p * matrix->panel + j);
+}
+
 io_status matrix_create_cpu(model_backend *backend, int n_out, int n_in, const float *weight, model_type type, model_matrix **out)
 {
-    model_matrix *made;
-    const size_t n = (size_t)n_out * (size_t)n_in;
+    io_status status = IO_OK;
+    model_matrix *made = NULL;
+    size_t n_bytes;
 
+    if (type == MODEL_BF16 && backend->level < CPU_AVX512_BF16)
+        return IO_FAIL(IO_ERR_UNSUPPORTED, "this CPU has no bf16 products; open the device in f32");
     IO_TRY(io_alloc(1, sizeof *made, (void **)&made));
-    *made = (model_matrix){.n_out = n_out, .n_in = n_in, .type = type};
-    if (io_alloc(n, sizeof(float), (void **)&made->plain) != IO_OK) {
-        io_free(&made);
-        return IO_ERR_MEMORY;
-    }
-    for (size_t i = 0; i < n; i++) made->plain[i] = type == MODEL_BF16 ? bf16_to_f32(bf16_from_f32(weight[i])) : weight[i];
+    *made = (model_matrix){.n_out = n_out, .n_in = n_in, .type = type, .vectors = choose_vectors(backend->level, n_out)};
+    made->panel = made->vectors * lanes_of(backend->level);
+    made->n_panels = (n_out + made->panel - 1) / made->panel;
+    made->n_dwords = type == MODEL_BF16 ? (n_in + 1) / 2 : n_in;
+    IO_TRY_GOTO(status, done, io_size_mul((size_t)made->n_panels * (size_t)made->panel, (size_t)made->n_dwords * sizeof(float), &n_bytes));
+    IO_TRY_GOTO(status, done, cpu_memory_create(backend, n_bytes, (void **)&made->packed));
+    IO_TRY_GOTO(status, done, cpu_zeros_reserve(backend, (size_t)n_in * sizeof(float)));
+#pragma omp parallel for num_threads(backend->n_threads)
+    for (int p = 0; p < made->n_panels; p++) pack_panel(made, weight, p);
     *out = made;
-    return IO_OK;
+    made = NULL;
+done:
+    matrix_free_cpu(backend, &made);
+    return status;
 }
 
 void matrix_free_cpu(model_backend *backend, model_matrix **matrix)
 {
     if (!matrix || !*matrix) return;
-    io_free(&(*matrix)->plain);
+    io_free(&(*matrix)->packed);
     io_free(matrix);
 }
 
-static void store(model_rows out, int64_t m, int64_t c, float y, model_epilogue epilogue)
+static linear_kernel *choose_kernel(cpu_level level)
 {
-    if (epilogue == MODEL_GELU) y = 0.5f * y * (1.0f + erff(y * 0.70710678118654752f));
-    if (epilogue == MODEL_RELU) y = fmaxf(y, 0);
-    if (epilogue == MODEL_ADD) y += rows_get(out, m, c);
-    rows_set(out, m, c, y);
+#if defined(__x86_64__)
+    if (level == CPU_AVX512_BF16) return linear_kernel_avx512bf16;
+    if (level == CPU_AVX512) return linear_kernel_avx512;
+    if (level == CPU_AVX2) return linear_kernel_avx2;
+#endif
+    return linear_kernel_generic;
+}
+
+static int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static void run_job(model_backend *backend, const linear_job *job)
+{
+    linear_kernel *kernel = choose_kernel(backend->level);
+    const int n_row_blocks = (job->M + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    /* few rows: one panel at a time, so that every thread has some */
+    const int panels = n_row_blocks > 1 ? BLOCK_PANELS : 1, n_panel_blocks = (job->weight->n_panels + panels - 1) / panels;
+
+#pragma omp parallel for num_threads(backend->n_threads) schedule(dynamic, 1)
+    for (int t = 0; t < n_row_blocks * n_panel_blocks; t++) {
+        const int row = t % n_row_blocks * BLOCK_ROWS, panel = t / n_row_blocks * panels;
+
+        kernel(job, row, min_int(row + BLOCK_ROWS, job->M), panel, min_int(panel + panels, job->weight->n_panels));
+    }
+}
+
+/* What every kernel counts on. */
+static io_status check_rows(const char *operation, model_rows out, model_rows in, const model_matrix *weight, model_epilogue epilogue)
+{
+    if (in.type != weight->type)
+        return IO_FAIL(IO_ERR_MISMATCH, "%s: the input rows are not of the type that the weight was packed for", operation);
+    if (epilogue == MODEL_ADD && out.type != MODEL_F32) return IO_FAIL(IO_ERR_MISMATCH, "%s: sums are kept in f32 rows only", operation);
+    return IO_OK;
 }
 
 io_status linear_forward_cpu(model_backend *backend, model_rows out, model_rows in, const model_matrix *weight, const float *bias,
                              model_epilogue epilogue, int M)
 {
-#pragma omp parallel for num_threads(backend->n_threads)
-    for (int64_t t = 0; t < (int64_t)M * weight->n_out; t++) {
-        const int64_t m = t / weight->n_out, c = t % weight->n_out;
-        float dot = bias ? bias[c] : 0;
+    const linear_job job = {.weight = weight, .out = out, .in = in, .bias = bias, .epilogue = epilogue, .M = M};
 
-        for (int k = 0; k < weight->n_in; k++) dot += rows_get(in, m, k) * weight->plain[c * weight->n_in + k];
-        store(out, m, c, dot, epilogue);
-    }
+    IO_TRY(check_rows("linear", out, in, weight, epilogue));
+    run_job(backend, &job);
+    return IO_OK;
+}
+
+io_status conv3x3_forward_cpu(model_backend *backend, model_rows out, model_rows in, const model_matrix *weight, int B, int G, int n_in)
+{
+    const linear_job job = {
+        .weight = weight, .out = out, .in = in, .epilogue = MODEL_STORE, .M = B * G * G, .G = G, .zeros = backend->zeros};
+
+    IO_TRY(check_rows("conv3x3", out, in, weight, MODEL_STORE));
+    if (weight->n_in != 9 * n_in)
+        return IO_FAIL(IO_ERR_MISMATCH, "conv3x3: the weight has %d inputs, 9 x %d are needed", weight->n_in, n_in);
+    if (in.type == MODEL_BF16 && n_in % 2)
+        return IO_FAIL(IO_ERR_UNSUPPORTED, "conv3x3: %d channels in bf16; an even number is needed", n_in);
+    run_job(backend, &job);
     return IO_OK;
 }

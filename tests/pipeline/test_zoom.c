@@ -1,5 +1,4 @@
-/* The zoom against SciPy's own output (tests/golden/zoom.bin, made by make_zoom.py), against itself on every instruction set, and
- * against the reference's slices where ../shared is there. */
+/* The zoom against SciPy's own output (tests/golden/zoom.bin, made by make_zoom.py) and against itself on every instruction set. */
 #include "tests/check.h"
 #include "tests/pipeline/arrays.h"
 
@@ -157,36 +156,6 @@ static void test_every_instruction_set_gives_the_same_bits(void **state)
     release(&b);
 }
 
-static void test_golden_slices(void **state)
-{
-    static const char *const names[] = {"ts", "crlm"};
-
-    for (int i = 0; i < 2; i++) {
-        array slice, small, large;
-        pipe_zoom *zooms[2];
-        void *scratch;
-        float *out;
-        if (!array_read_shared("golden/infer/%s_slice.npy", names[i], &slice)) skip();
-        assert_true(array_read_shared("golden/infer/%s_224.npy", names[i], &small));
-        assert_true(array_read_shared("golden/infer/%s_512.npy", names[i], &large));
-        check_ok(pipe_zoom_create(slice.rows, slice.cols, 224, 224, &zooms[0]));
-        check_ok(pipe_zoom_create(224, 224, 512, 512, &zooms[1]));
-        check_ok(io_alloc(MAX_PIXELS, 8, &scratch));
-        check_ok(io_alloc(512 * 512, sizeof *out, (void **)&out));
-        pipe_zoom_cubic(zooms[0], slice.values, out, scratch);
-        check_near(check_max_error(out, small.values, 224 * 224), 0, TOLERANCE);
-        pipe_zoom_cubic(zooms[1], small.values, out, scratch);
-        check_near(check_max_error(out, large.values, 512 * 512), 0, TOLERANCE);
-        io_free(&out);
-        io_free(&scratch);
-        pipe_zoom_free(&zooms[0]);
-        pipe_zoom_free(&zooms[1]);
-        array_free(&slice);
-        array_free(&small);
-        array_free(&large);
-    }
-}
-
 static void test_refuses_impossible_sizes(void **state)
 {
     pipe_zoom *zoom;
@@ -204,7 +173,6 @@ int main(void)
         cmocka_unit_test(test_equals_scipy),
         cmocka_unit_test(test_last_row_quirk),
         cmocka_unit_test(test_every_instruction_set_gives_the_same_bits),
-        cmocka_unit_test(test_golden_slices),
         cmocka_unit_test(test_refuses_impossible_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
