@@ -5,7 +5,6 @@
 
 #include "io/memory.h"
 #include "model/cpu/attention.h"
-#include "model/cpu/backend_cpu.h"
 #include "model/cpu/ops_cpu.h"
 #include "model/cpu/rows.h"
 
@@ -15,11 +14,6 @@ typedef struct plain_job {
     model_rows out, qkv;
     int G, b, head, y0, x0;
 } plain_job;
-
-static float round_to(model_type type, float value)
-{
-    return type == MODEL_BF16 ? bf16_to_f32(bf16_from_f32(value)) : value;
-}
 
 /* Column of part 0 (q), 1 (k), 2 (v) of this head. */
 static int column_of(const plain_job *job, int part)
@@ -93,25 +87,132 @@ static void attend_window(const plain_job *job, float *logits)
         for (int x = 0; x < side && job->x0 + x < job->G; x++) attend_query(job, y, x, logits);
 }
 
-static void attend_plainly(model_backend *backend, model_rows out, model_rows qkv, const model_relpos *relpos, int B, int G)
+/* Reference and fallback: any head size, any CPU, nothing clever. */
+static void attend_window_plainly(const attention_job *job, const attention_task *task, float *scratch)
 {
-    const int side = relpos->side, across = (G + side - 1) / side, heads = relpos->heads;
+    const plain_job plain = {job->relpos, job->out, job->qkv, job->G, task->b, task->head, task->y0, task->x0};
+
+    if (task->chunk == 0) attend_window(&plain, scratch);
+}
+
+static size_t count_plain_scratch(const model_relpos *relpos)
+{
+    return (size_t)relpos->side * (size_t)relpos->side * sizeof(float);
+}
+
+typedef struct kernel_entry {
+    cpu_level level; /* that it needs */
+    model_type type;
+    int lanes; /* the head size must be a multiple */
+    attention_kernel *run;
+    attention_scratch *count_scratch;
+} kernel_entry;
+
+/* Best first; the last one always fits. */
+static const kernel_entry kernels[] = {
+#if defined(__x86_64__)
+    {CPU_AVX512_BF16, MODEL_BF16, 16, attention_kernel_avx512bf16, attention_scratch_avx512bf16},
+    {CPU_AVX512, MODEL_F32, 16, attention_kernel_avx512, attention_scratch_avx512},
+    {CPU_AVX2, MODEL_F32, 8, attention_kernel_avx2, attention_scratch_avx2},
+#endif
+    {CPU_GENERIC, MODEL_F32, 4, attention_kernel_generic, attention_scratch_generic},
+};
+static const kernel_entry plain_kernel = {CPU_GENERIC, MODEL_F32, 1, attend_window_plainly, count_plain_scratch};
+
+static const kernel_entry *choose_kernel(cpu_level level, const model_relpos *relpos)
+{
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
+        if (level >= kernels[i].level && relpos->type == kernels[i].type && relpos->head_size % kernels[i].lanes == 0) return &kernels[i];
+    return &plain_kernel;
+}
+
+/* Window number w of the across x across ones, whole windows first: the largest tasks start first, so that threads end together. */
+static void find_window(const attention_job *job, int w, int *wy, int *wx)
+{
+    const int whole = job->G / job->relpos->side, n_whole = whole * whole;
+
+    if (w < n_whole) {
+        *wy = w / whole;
+        *wx = w % whole;
+    } else { /* the cut ones: right edge, lower edge, corner */
+        const int cut = w - n_whole;
+
+        *wy = cut < whole ? cut : whole;
+        *wx = cut < whole || cut == 2 * whole ? whole : cut - whole;
+    }
+}
+
+static void run_job(model_backend *backend, const attention_job *job, int B)
+{
+    attention_kernel *run = choose_kernel(backend->level, job->relpos)->run;
+    const int heads = job->relpos->heads, per_window = B * heads * job->n_chunks;
 
 #pragma omp parallel for num_threads(backend->n_threads) schedule(dynamic, 1)
-    for (int t = 0; t < B * across * across * heads; t++) {
-        const int window = t / heads % (across * across);
-        const plain_job job = {
-            relpos, out, qkv, G, t / (heads * across * across), t % heads, window / across * side, window % across * side};
+    for (int t = 0; t < job->across * job->across * per_window; t++) {
+        const int in_window = t % per_window;
+        attention_task task = {
+            .b = in_window / (heads * job->n_chunks), .head = in_window / job->n_chunks % heads, .chunk = in_window % job->n_chunks};
 
-        attend_window(&job, cpu_scratch(backend, omp_get_thread_num()));
+        find_window(job, t / per_window, &task.y0, &task.x0);
+        task.y0 *= job->relpos->side;
+        task.x0 *= job->relpos->side;
+        run(job, &task, cpu_scratch(backend, omp_get_thread_num()));
     }
 }
 
 io_status attention_forward_cpu(model_backend *backend, model_rows out, model_rows qkv, const model_relpos *relpos, int B, int G)
 {
+    attention_job job = {.relpos = relpos, .out = out, .qkv = qkv, .G = G, .n_chunks = 1, .zeros = backend->zeros};
+
     if (relpos->side > G) return IO_FAIL(IO_ERR_ARGUMENT, "attention: the window has %d tokens a side, the grid only %d", relpos->side, G);
-    attend_plainly(backend, out, qkv, relpos, B, G);
+    if (qkv.type != relpos->type || out.type != relpos->type)
+        return IO_FAIL(IO_ERR_MISMATCH, "attention: the rows are not of the type that the constants were packed for");
+    job.across = (G + relpos->side - 1) / relpos->side;
+    /* four tasks for each thread keep the ends of a dynamic schedule short; every chunk packs keys and values again, 1 % of a head */
+    while (job.n_chunks < 8 && B * relpos->heads * job.across * job.across * job.n_chunks < 4 * backend->n_threads) job.n_chunks++;
+    run_job(backend, &job, B);
     return IO_OK;
+}
+
+/* Dword d of table column j of side-by-side reversed tables. */
+static void pack_table(model_relpos *relpos)
+{
+    const int n_rows = 2 * relpos->side - 1, D = relpos->head_size;
+
+    for (int axis = 0; axis < 2; axis++)
+        for (int j = 0; j < n_rows; j++) {
+            const float *from = (axis ? relpos->rel_w : relpos->rel_h) + (int64_t)(n_rows - 1 - j) * D;
+
+            for (int64_t d = 0; d < relpos->n_dwords; d++) {
+                float *to = relpos->table + d * relpos->table_width + axis * relpos->w_column + j;
+
+                if (relpos->type == MODEL_F32)
+                    *to = from[d];
+                else
+                    memcpy(to, (bf16[]){bf16_from_f32(from[2 * d]), bf16_from_f32(from[2 * d + 1])}, sizeof *to);
+            }
+        }
+}
+
+static void round_values(float *to, const float *from, size_t n, model_type type)
+{
+    for (size_t i = 0; i < n; i++) to[i] = type == MODEL_BF16 ? bf16_to_f32(bf16_from_f32(from[i])) : from[i];
+}
+
+/* Every array of *relpos, sizes in floats; reading a few vectors past the table's end must stay inside the block. */
+static io_status allocate_relpos(model_relpos *relpos)
+{
+    enum { READ_AHEAD = 64, COLUMN_ALIGNMENT = 16 };
+    const size_t n_rows = 2 * (size_t)relpos->side - 1, n_bias = 3 * (size_t)relpos->heads * (size_t)relpos->head_size;
+
+    relpos->n_dwords = relpos->type == MODEL_BF16 ? relpos->head_size / 2 : relpos->head_size;
+    relpos->w_column = (int64_t)(n_rows + COLUMN_ALIGNMENT - 1) / COLUMN_ALIGNMENT * COLUMN_ALIGNMENT;
+    relpos->table_width = 2 * relpos->w_column;
+    IO_TRY(io_alloc(n_rows * (size_t)relpos->head_size, sizeof(float), (void **)&relpos->rel_h));
+    IO_TRY(io_alloc(n_rows * (size_t)relpos->head_size, sizeof(float), (void **)&relpos->rel_w));
+    IO_TRY(io_alloc(n_bias, sizeof(float), (void **)&relpos->bias));
+    IO_TRY(io_alloc(n_bias, sizeof(float), (void **)&relpos->bias_row));
+    return io_alloc((size_t)(relpos->n_dwords * relpos->table_width) + READ_AHEAD, sizeof(float), (void **)&relpos->table);
 }
 
 io_status relpos_create_cpu(model_backend *backend, int side, int head_size, int heads, const float *rel_h, const float *rel_w,
@@ -120,18 +221,18 @@ io_status relpos_create_cpu(model_backend *backend, int side, int head_size, int
     io_status status = IO_OK;
     model_relpos *made = NULL;
     const size_t n_table = (size_t)(2 * side - 1) * (size_t)head_size, n_bias = 3 * (size_t)heads * (size_t)head_size;
+    enum { READ_AHEAD = 16 }; /* transposes read whole vectors of a zero head too */
 
     IO_TRY(io_alloc(1, sizeof *made, (void **)&made));
     *made = (model_relpos){.side = side, .head_size = head_size, .heads = heads, .type = type};
-    IO_TRY_GOTO(status, done, io_alloc(n_table, sizeof(float), (void **)&made->rel_h));
-    IO_TRY_GOTO(status, done, io_alloc(n_table, sizeof(float), (void **)&made->rel_w));
-    IO_TRY_GOTO(status, done, io_alloc(n_bias, sizeof(float), (void **)&made->bias));
-    for (size_t i = 0; i < n_table; i++) {
-        made->rel_h[i] = round_to(type, rel_h[i]);
-        made->rel_w[i] = round_to(type, rel_w[i]);
-    }
-    for (size_t i = 0; i < n_bias; i++) made->bias[i] = round_to(type, bias[i]);
-    IO_TRY_GOTO(status, done, cpu_scratch_reserve(backend, (size_t)side * (size_t)side * sizeof(float)));
+    IO_TRY_GOTO(status, done, allocate_relpos(made));
+    round_values(made->rel_h, rel_h, n_table, type);
+    round_values(made->rel_w, rel_w, n_table, type);
+    round_values(made->bias, bias, n_bias, type);
+    for (size_t i = 0; i < n_bias; i++) rows_set((model_rows){made->bias_row, 0, type}, 0, (int64_t)i, bias[i]);
+    pack_table(made);
+    IO_TRY_GOTO(status, done, cpu_scratch_reserve(backend, choose_kernel(backend->level, made)->count_scratch(made)));
+    IO_TRY_GOTO(status, done, cpu_zeros_reserve(backend, (size_t)(head_size + READ_AHEAD) * sizeof(float)));
     *out = made;
     made = NULL;
 done:
@@ -145,5 +246,7 @@ void relpos_free_cpu(model_backend *backend, model_relpos **relpos)
     io_free(&(*relpos)->rel_h);
     io_free(&(*relpos)->rel_w);
     io_free(&(*relpos)->bias);
+    io_free(&(*relpos)->bias_row);
+    io_free(&(*relpos)->table);
     io_free(relpos);
 }

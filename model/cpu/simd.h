@@ -89,6 +89,42 @@ SIMD_INLINE simd simd_pick(simd a, simd b, int from, int to)
     return _mm512_mask_mov_ps(b, (__mmask16)(((1u << to) - 1) & ~((1u << from) - 1)), a);
 }
 
+/* Column k (a dword) of 16 rows becomes the vector at to + k * ldt, for k < n <= 16; 16 dwords of every row are read. */
+SIMD_INLINE void simd_transpose(const float *const rows[LANES], int64_t offset, float *to, int64_t ldt, int n)
+{
+    __m512i a[16], t[16];
+
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) a[i] = _mm512_loadu_si512(rows[i] + offset);
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) { /* 2 x 2 blocks of dwords */
+        t[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) { /* 4 x 4 inside each quarter */
+        a[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        a[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        a[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        a[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) { /* quarters of rows 0-7 and 8-15 */
+        t[i] = _mm512_shuffle_i32x4(a[i], a[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_i32x4(a[i], a[i + 4], 0xdd);
+        t[i + 8] = _mm512_shuffle_i32x4(a[i + 8], a[i + 12], 0x88);
+        t[i + 12] = _mm512_shuffle_i32x4(a[i + 8], a[i + 12], 0xdd);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) { /* whole columns */
+        a[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+        a[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++)
+        if (i < n) _mm512_storeu_si512(to + i * ldt, a[i]);
+}
+
 #elif defined(__AVX2__)
 #include <immintrin.h>
 
@@ -181,6 +217,34 @@ SIMD_INLINE simd simd_pick(simd a, simd b, int from, int to)
     return _mm256_blendv_ps(b, a, simd_lane_mask(from, to));
 }
 
+SIMD_INLINE void simd_transpose(const float *const rows[LANES], int64_t offset, float *to, int64_t ldt, int n)
+{
+    __m256 a[8], t[8];
+
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) a[i] = _mm256_loadu_ps(rows[i] + offset);
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {
+        a[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        a[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        a[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        a[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x20);
+        t[i + 4] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x31);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        if (i < n) _mm256_storeu_ps(to + i * ldt, t[i]);
+}
+
 #else
 
 enum { LANES = 4 };
@@ -253,6 +317,40 @@ SIMD_INLINE simd simd_pick(simd a, simd b, int from, int to)
 {
     for (int i = from; i < to; i++) b[i] = a[i];
     return b;
+}
+
+/* Adding 1.5 * 2^23 leaves no room for a fraction; what is larger than 2^22 is left alone, near enough to whole for simd_scale. */
+SIMD_INLINE simd simd_round(simd a)
+{
+    const simd magic = simd_set(12582912.0f), limit = simd_set(4194304.0f);
+    const simd_mask is_small = (a < limit) & (a > -limit);
+    const simd rounded = (a + magic) - magic;
+
+    return (simd)(((simd_mask)rounded & is_small) | ((simd_mask)a & ~is_small));
+}
+SIMD_INLINE simd simd_scale(simd a, simd n)
+{
+    simd out;
+
+    for (int i = 0; i < LANES; i++) {
+        const int32_t bits = n[i] >= -126 ? ((int32_t)n[i] + 127) << 23 : 0;
+        float power;
+
+        memcpy(&power, &bits, sizeof power);
+        out[i] = a[i] * power;
+    }
+    return out;
+}
+SIMD_INLINE float simd_largest(simd a)
+{
+    const float left = a[0] > a[1] ? a[0] : a[1], right = a[2] > a[3] ? a[2] : a[3];
+
+    return left > right ? left : right;
+}
+SIMD_INLINE void simd_transpose(const float *const rows[LANES], int64_t offset, float *to, int64_t ldt, int n)
+{
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < LANES; i++) to[k * ldt + i] = rows[i][offset + k];
 }
 
 #endif
