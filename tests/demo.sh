@@ -2,7 +2,8 @@
 # The README's first command: installs what is missing, builds, and segments a real MR volume (ch2bet, from Debian's mricron-data) and a
 # synthetic CT with random weights.  Usage: tests/demo.sh [FOLDER]   (default: build/demo)
 #
-# Ends with 0 and says where the label maps and their pictures lie; otherwise with the code of what failed. Started again, it redoes nothing.
+# Ends with 0 and says where the label maps and their pictures lie; otherwise with the code of what failed. Started again, it redoes
+# nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -39,4 +40,7 @@ fi
 printf '\nDone:\n'
 show "$folder/ct/case_0000_0000" 'synthetic CT (its true labels: labelsTr/case_0000.nii.gz)'
 [ ! -f "$mr" ] || show "$folder/mr/ch2bet" 'MR ch2bet'
-printf 'The weights are random numbers: what is drawn there are not organs and means nothing. For a real study take SAM'\''s and SAMed'\''s files (README.md).\n'
+cat <<'END'
+The weights are random numbers: what they draw are not organs and means nothing.
+For a real study take SAM's and SAMed's files; README.md says where they are.
+END

@@ -65,11 +65,12 @@ class Samed:
         """A folder of synthetic CTs, made once."""
         folder = os.path.join(self.work, name)
         if not os.path.isdir(folder):
-            self.run(["phantom", "-q", "-o", folder, "--cases", str(cases), "--seed", "1", "--size", str(CT_SIZE), str(CT_SIZE), str(slices)])
+            size = [str(n) for n in (CT_SIZE, CT_SIZE, slices)]
+            self.run(["phantom", "-q", "-o", folder, "--cases", str(cases), "--seed", "1", "--size", *size])
         return os.path.join(folder, "imagesTr")
 
     def segment(self, images, precision, threads, ranks=0):
-        """Segments a folder into an empty one with random weights; returns (seconds of the whole program, peak resident MiB, output folder)."""
+        """Segments a folder into an empty one with random weights; returns (seconds of the whole program, peak MiB, output folder)."""
         out = os.path.join(self.work, "out")
         sam, adapter = os.path.join(self.work, "sam_vit_b.pth"), os.path.join(self.work, "samed_vit_b.pth")
         if not os.path.exists(adapter):
@@ -135,8 +136,8 @@ def measure_slices(samed, options):
         print(f"  samed        {precision:5s} best {best:.3f}  median {median:.3f}")
         for peer in (p for p in peers if p.precision == precision):
             other, other_median = min(peer.seconds), statistics.median(peer.seconds)
-            print(f"  {peer.name:12s} {precision:5s} best {other:.3f}  median {other_median:.3f}  peak {peer.peak_mib:.0f} MiB  {peer.version}"
-                  f"  samed takes {best / other:.2f} of it (medians {median / other_median:.2f})")
+            print(f"  {peer.name:12s} {precision:5s} best {other:.3f}  median {other_median:.3f}  peak {peer.peak_mib:.0f} MiB"
+                  f"  samed takes {best / other:.2f} of it (medians {median / other_median:.2f})  {peer.version}")
     for peer in peers:
         peer.close()
 
@@ -149,8 +150,9 @@ def measure_volume(samed, options):
         with open(next(e.path for e in os.scandir(out) if e.name.endswith("_dseg.json")), encoding="utf-8") as file:
             stages = {key: round(value, 2) for key, value in json.load(file).items() if key.endswith("_s")}
         model = CT_SLICES * per_slice
-        print(f"volume: {CT_SIZE} x {CT_SIZE} x {CT_SLICES} {precision}: {seconds:.1f} s from start to end of the program, {CT_SLICES} slices x "
-              f"{per_slice:.3f} s = {model:.1f} s, ratio {seconds / model:.3f}; peak {peak_mib:.0f} MiB; stages {stages}")
+        print(f"volume: {CT_SIZE} x {CT_SIZE} x {CT_SLICES} {precision}: {seconds:.1f} s from start to end of the program, "
+              f"{CT_SLICES} slices x {per_slice:.3f} s = {model:.1f} s, ratio {seconds / model:.3f}; peak {peak_mib:.0f} MiB; "
+              f"stages {stages}")
 
 
 def measure_ranks(samed, options):
@@ -160,8 +162,8 @@ def measure_ranks(samed, options):
         for _ in range(options.rounds):
             one.append(samed.segment(images, precision, 2, 1)[0])
             two.append(samed.segment(images, precision, 1, 2)[0])
-        print(f"ranks: {precision}, 4 cases of 10 slices, whole program: 1 rank x 2 threads {min(one):.2f} s, 2 ranks x 1 thread {min(two):.2f} s, "
-              f"throughput ratio {min(one) / min(two):.3f}")
+        print(f"ranks: {precision}, 4 cases of 10 slices, whole program: 1 rank x 2 threads {min(one):.2f} s, "
+              f"2 ranks x 1 thread {min(two):.2f} s, throughput ratio {min(one) / min(two):.3f}")
 
 
 def measure_start(samed, options):
@@ -196,7 +198,8 @@ def measure_zoom(samed, options):
         for _ in range(options.rounds):
             ours = min(ours, run_stage(options, "zoom", n_in, n_out, 50))
             theirs = min(theirs, time_best(lambda: scipy.ndimage.zoom(image, n_out / n_in, order=3), 20))
-        print(f"zoom: {n_in} -> {n_out}: samed {1e3 * ours:.2f} ms, SciPy {scipy.__version__} {1e3 * theirs:.2f} ms, {theirs / ours:.1f} times as fast")
+        print(f"zoom: {n_in} -> {n_out}: samed {1e3 * ours:.2f} ms, SciPy {scipy.__version__} {1e3 * theirs:.2f} ms, "
+              f"{theirs / ours:.1f} times as fast")
 
 
 def measure_read(samed, options):
@@ -209,8 +212,8 @@ def measure_read(samed, options):
     for _ in range(options.rounds):
         ours = min(ours, run_stage(options, "read", path, 3))
         theirs = min(theirs, time_best(lambda: numpy.asanyarray(nibabel.load(path).dataobj), 3))
-    print(f"read: {os.path.getsize(path) / 1e6:.1f} MB .nii.gz: samed {ours:.3f} s (with SHA-256 of the file), nibabel {nibabel.__version__} {theirs:.3f} s, "
-          f"{theirs / ours:.1f} times as fast")
+    print(f"read: {os.path.getsize(path) / 1e6:.1f} MB .nii.gz: samed {ours:.3f} s (with SHA-256 of the file), "
+          f"nibabel {nibabel.__version__} {theirs:.3f} s, {theirs / ours:.1f} times as fast")
 
 
 SECTIONS = {name[len("measure_"):]: function for name, function in list(globals().items()) if name.startswith("measure_")}
