@@ -102,7 +102,7 @@ static io_status append_string(text_buffer *text, const char *string)
         if (*next < 0x20 || *next == '"' || *next == '\\') {
             IO_TRY(append_escaped(text, *next));
         } else if (n == 0) {
-            IO_TRY(append_text(text, "\\ufffd"));
+            IO_TRY(append_text(text, "\xef\xbf\xbd"));
         } else {
             IO_TRY(append(text, (const char *)next, n));
         }
