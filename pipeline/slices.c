@@ -11,7 +11,6 @@
 
 enum {
     REFERENCE_SIZE = 224, /* pixels: the reference's training slices, and its detour at test time (spec 6.1 step 1) */
-    MAX_SLICE_SIDE = 1 << 16,
     MAX_IMAGE_SIZE = 1 << 13
 };
 
@@ -45,28 +44,10 @@ const slices_view *pipe_slices_view(const pipe_slices *slices)
 
 static io_status plan_view(const io_volume *volume, pipe_orient orient, slices_view *view)
 {
-    const int64_t *dims = volume->grid.dims;
-    const int64_t strides[3] = {1, dims[0], dims[0] * dims[1]}; /* voxels */
-    int axis[3] = {0, 1, 2}, flip[3] = {0, 0, 0};               /* of columns, rows, slices */
-    int64_t steps[3];
+    int axis[3] = {0, 1, 2}, flip[3] = {0, 0, 0}; /* of columns, rows, slices */
 
     if (orient == PIPE_ORIENT_RAS) io_grid_orientation(&volume->grid, axis, flip);
-    *view = (slices_view){0};
-    for (int w = 0; w < 3; w++) {
-        steps[w] = flip[w] ? -strides[axis[w]] : strides[axis[w]];
-        if (flip[w]) view->first += (dims[axis[w]] - 1) * strides[axis[w]];
-    }
-    if (dims[axis[0]] < 1 || dims[axis[1]] < 1 || dims[axis[0]] > MAX_SLICE_SIDE || dims[axis[1]] > MAX_SLICE_SIDE)
-        return IO_FAIL(IO_ERR_RANGE, "slices of %lld x %lld pixels; expected 1 to %d on each side", (long long)dims[axis[0]],
-                       (long long)dims[axis[1]], MAX_SLICE_SIDE);
-    view->cols = (int)dims[axis[0]];
-    view->rows = (int)dims[axis[1]];
-    view->count = dims[axis[2]];
-    view->col_step = steps[0];
-    view->row_step = steps[1];
-    view->slice_step = steps[2];
-    view->is_stored_order = steps[0] == strides[0] && steps[1] == strides[1] && steps[2] == strides[2];
-    return IO_OK;
+    return pipe_view_plan(volume, axis, flip, view);
 }
 
 static size_t round_bytes(size_t n_bytes)
@@ -95,7 +76,7 @@ static void plan_scratch(pipe_slices *s)
     const size_t first = s->first ? pipe_zoom_scratch_bytes(s->first) : 0, second = s->second ? pipe_zoom_scratch_bytes(s->second) : 0;
 
     s->slice_bytes = round_bytes(n_pixels * sizeof(float));
-    s->gather_bytes = s->view.is_stored_order ? 0 : round_bytes(n_pixels * io_datatype_bytes(s->volume->datatype));
+    s->gather_bytes = round_bytes(pipe_view_scratch_bytes(s->volume, &s->view));
     s->middle_bytes = s->first && s->second ? round_bytes((size_t)REFERENCE_SIZE * REFERENCE_SIZE * sizeof(float)) : 0;
     s->zoom_bytes = first > second ? first : second;
 }
@@ -147,37 +128,6 @@ size_t pipe_slices_scratch_bytes(const pipe_slices *slices)
     return slices->slice_bytes + slices->gather_bytes + slices->middle_bytes + slices->zoom_bytes;
 }
 
-/* Copies the voxels of slice k, of any type, side by side: to [rows][cols] of voxel_bytes. */
-static void gather_voxels(const io_volume *volume, const slices_view *view, int64_t k, void *to)
-{
-    const size_t voxel_bytes = io_datatype_bytes(volume->datatype);
-    const uint8_t *from = volume->voxels;
-    uint8_t *next = to;
-
-    for (int r = 0; r < view->rows; r++) {
-        int64_t voxel = view->first + k * view->slice_step + r * view->row_step;
-        for (int c = 0; c < view->cols; c++, voxel += view->col_step, next += voxel_bytes)
-            memcpy(next, from + (size_t)voxel * voxel_bytes, voxel_bytes);
-    }
-}
-
-/* slice [rows][cols] = the values of slice k. */
-static void read_slice(const pipe_slices *s, int64_t k, float *slice, void *gather)
-{
-    io_volume picked = *s->volume; /* the gathered slice as a volume of its own, for the conversion to float */
-
-    if (s->view.is_stored_order) {
-        io_volume_slice(s->volume, k, slice);
-        return;
-    }
-    gather_voxels(s->volume, &s->view, k, gather);
-    picked.grid.dims[0] = s->view.cols;
-    picked.grid.dims[1] = s->view.rows;
-    picked.grid.dims[2] = 1;
-    picked.voxels = gather;
-    io_volume_slice(&picked, 0, slice);
-}
-
 void pipe_slices_image(const pipe_slices *slices, int64_t k, float *image, void *scratch)
 {
     const int64_t n_pixels = (int64_t)slices->view.rows * slices->view.cols;
@@ -187,7 +137,7 @@ void pipe_slices_image(const pipe_slices *slices, int64_t k, float *image, void 
     float *middle = (float *)(gather + slices->gather_bytes);
     void *rest = (uint8_t *)middle + slices->middle_bytes;
 
-    read_slice(slices, k, slice, gather);
+    pipe_view_read(slices->volume, &slices->view, k, slice, gather);
     pipe_intensity_scale(&slices->intensity, slice, n_pixels);
     if (slices->first && slices->second) {
         pipe_zoom_cubic(slices->first, slice, middle, rest);

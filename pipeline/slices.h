@@ -20,9 +20,9 @@ typedef enum pipe_orient { PIPE_ORIENT_NATIVE, PIPE_ORIENT_RAS } pipe_orient;
 typedef struct pipe_options {
     pipe_preset preset;
     pipe_intensity_kind intensity;
-    double low, high;       /* window in the image's units (HU), or percentiles 0..100 of the finite voxels */
-    pipe_orient orient;     /* storage order, or resampled by permuting and flipping axes to RAS; undone on the labels */
-    int image_size;         /* S, pixels */
+    double low, high;   /* window in the image's units (HU), or percentiles 0..100 of the finite voxels */
+    pipe_orient orient; /* storage order, or resampled by permuting and flipping axes to RAS; undone on the labels */
+    int image_size;     /* S, pixels */
 } pipe_options;
 
 /* -125..275 HU, samed preset, native order, 512. */
