@@ -85,16 +85,6 @@ static io_status fail_inflate(const io_gzip_decoder *decoder, const io_source *s
     }
 }
 
-/* The end of a member: ISA-L may have taken up to eight bytes too many into its bit buffer, whole bytes that belong to what follows. */
-static void end_member(io_gzip_decoder *decoder, io_source *source)
-{
-    const size_t n_back = (size_t)(decoder->state.read_in_length / 8);
-
-    source->next -= n_back;
-    source->n_left += n_back;
-    decoder->is_in_member = false;
-}
-
 /* One call of ISA-L; *n_read grows by what it yielded. */
 static io_status inflate_step(io_gzip_decoder *decoder, io_source *source, uint8_t *buffer, size_t n_bytes, size_t *n_read)
 {
@@ -116,7 +106,8 @@ static io_status inflate_step(io_gzip_decoder *decoder, io_source *source, uint8
     *n_read += n_given;
     if (code < 0 || code == ISAL_NEED_DICT) return fail_inflate(decoder, source, code);
     if (state->block_state == ISAL_BLOCK_FINISH) {
-        end_member(decoder, source);
+        /* Nothing of what follows was taken: its bit buffer holds at most eight bytes, and those are the trailer. */
+        decoder->is_in_member = false;
         return IO_OK;
     }
     if (n_given > 0 || source->n_left > 0) return n_taken + n_given > 0 ? IO_OK : fail_inflate(decoder, source, ISAL_INVALID_BLOCK);

@@ -18,13 +18,8 @@ typedef struct io_source {
     uint64_t n_fetched;  /* bytes that have been in a block so far */
     const uint8_t *next; /* [n_left] bytes of the current block that are not consumed yet */
     size_t n_left;
-    uint8_t *store; /* file: [IO_SOURCE_KEPT + block], the last bytes of the block before lie in front of the block; NULL for memory */
+    uint8_t *store; /* file: [one block]; NULL for memory */
 } io_source;
-
-enum {
-    /* So many consumed bytes stay readable in front of next: a decoder that took a whole word too much can step back. */
-    IO_SOURCE_KEPT = 16
-};
 
 /* Makes n_left > 0 unless the end is reached (then n_left stays 0 and IO_OK is returned). Only valid when n_left is 0. */
 io_status io_source_fetch(io_source *source);

@@ -53,16 +53,13 @@ static io_status read_descriptor(const io_source *source, uint8_t *buffer, size_
 
 io_status io_source_fetch(io_source *source)
 {
-    uint8_t *block;
     size_t n_read;
 
     if (!source->store) return IO_OK; /* memory is one block, there from the start */
-    block = source->store + IO_SOURCE_KEPT;
-    if (source->next) memmove(source->store, source->next - IO_SOURCE_KEPT, IO_SOURCE_KEPT);
-    IO_TRY(read_descriptor(source, block, BLOCK_BYTES, &n_read));
-    if (n_read > 0) IO_TRY(io_hash_update(source->hash, block, n_read));
+    IO_TRY(read_descriptor(source, source->store, BLOCK_BYTES, &n_read));
+    if (n_read > 0) IO_TRY(io_hash_update(source->hash, source->store, n_read));
     source->n_fetched += n_read;
-    source->next = block;
+    source->next = source->store;
     source->n_left = n_read;
     return IO_OK;
 }
@@ -78,7 +75,7 @@ static io_status open_descriptor(io_source *source, const char *path)
         return IO_FAIL(IO_ERR_FILE, "%s: expected a regular file, found a %s", path, S_ISDIR(info.st_mode) ? "folder" : "special file");
     (void)posix_fadvise(source->descriptor, 0, 0, POSIX_FADV_SEQUENTIAL);
     source->n_total = (uint64_t)info.st_size;
-    IO_TRY(io_alloc(IO_SOURCE_KEPT + BLOCK_BYTES, 1, (void **)&source->store));
+    IO_TRY(io_alloc(BLOCK_BYTES, 1, (void **)&source->store));
     return io_source_fetch(source);
 }
 
