@@ -67,7 +67,7 @@ typedef struct model_ops {
     io_status (*layernorm_forward)(model_backend *backend, model_rows out, model_rows in, const float *gamma, const float *beta, float eps,
                                    int M, int C, model_epilogue epilogue);
     /* Multi-head attention with decomposed relative position (spec 1.4, 1.5): qkv [B*G*G, 3*H*D] as q|k|v, head-major inside each;
-     * out [B*G*G, H*D]. side < G: windows of side x side tokens with zero padding at the bottom and right, padded keys included exactly;
+     * out [B*G*G, H*D]. side != G: windows of side x side tokens with zero padding at the bottom and right, padded keys included exactly;
      * side == G: over the whole slice. Overwrites. */
     io_status (*attention_forward)(model_backend *backend, model_rows out, model_rows qkv, const model_relpos *relpos, int B, int G);
     /* 3x3 convolution, padding 1, no bias, channels last: in [B*G*G, n_in], weight packed from [n_out, 9*n_in] with the nine taps

@@ -164,7 +164,6 @@ io_status attention_forward_cpu(model_backend *backend, model_rows out, model_ro
 {
     attention_job job = {.relpos = relpos, .out = out, .qkv = qkv, .G = G, .n_chunks = 1, .zeros = backend->zeros};
 
-    if (relpos->side > G) return IO_FAIL(IO_ERR_ARGUMENT, "attention: the window has %d tokens a side, the grid only %d", relpos->side, G);
     if (qkv.type != relpos->type || out.type != relpos->type)
         return IO_FAIL(IO_ERR_MISMATCH, "attention: the rows are not of the type that the constants were packed for");
     job.across = (G + relpos->side - 1) / relpos->side;
