@@ -10,8 +10,7 @@ typedef struct sums {
     double shift, sum, squares; /* of value - shift */
 } sums;
 
-/* |determinant| of the affine's linear part, ml. */
-static double find_voxel_ml(const io_grid *grid)
+double pipe_stats_voxel_ml(const io_grid *grid)
 {
     const double(*a)[4] = grid->affine;
     const double determinant = a[0][0] * (a[1][1] * a[2][2] - a[1][2] * a[2][1]) - a[0][1] * (a[1][0] * a[2][2] - a[1][2] * a[2][0]) +
@@ -82,7 +81,7 @@ io_status pipe_stats_measure(const io_volume *volume, const void *labels, int la
         io_volume_slice(volume, k, slice);
         IO_TRY_GOTO(status, done, add_slice(&volume->grid, k, slice, labels, label_bytes, n_values, stats, s));
     }
-    for (int v = 0; v < n_values; v++) finish(&stats[v], &s[v], find_voxel_ml(&volume->grid));
+    for (int v = 0; v < n_values; v++) finish(&stats[v], &s[v], pipe_stats_voxel_ml(&volume->grid));
 done:
     io_free(&s);
     io_free(&slice);

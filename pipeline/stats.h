@@ -18,5 +18,7 @@ typedef struct pipe_label_stats {
 
 /* stats [n_values]: one per label value 0..n_values-1. labels [nz][ny][nx] of label_bytes. A larger label is IO_ERR_RANGE. */
 io_status pipe_stats_measure(const io_volume *volume, const void *labels, int label_bytes, int n_values, pipe_label_stats *stats);
+/* Volume of a voxel, ml: |determinant| of the affine's linear part. */
+double pipe_stats_voxel_ml(const io_grid *grid);
 
 #endif
