@@ -1,7 +1,7 @@
 /* Bilinear upsampling of the logits and the winner of each pixel (spec 4.3). */
 #include <math.h>
 
-#include "model/cpu/backend_cpu.h"
+#include "model/cpu/decoder.h"
 #include "model/cpu/ops_cpu.h"
 
 /* Where output pixel i of S lies between low-resolution pixels, align_corners false: between *first and *first + 1 (clamped). */
@@ -33,11 +33,21 @@ static uint16_t pick_label(const float *logits, int K, int L, int S, int y, int 
     return (uint16_t)winner;
 }
 
+/* Any other ratio than a whole one, which only patches that are no multiple of four bring. */
+static void label_row_plainly(const labels_job *job, int b, int y)
+{
+    const float *logits = job->logits + (int64_t)b * job->K * job->L * job->L;
+    uint16_t *out = job->labels + ((int64_t)b * job->S + y) * job->S;
+
+    for (int x = 0; x < job->S; x++) out[x] = pick_label(logits, job->K, job->L, job->S, y, x);
+}
+
 io_status labels_forward_cpu(model_backend *backend, uint16_t *labels, const float *logits, int B, int K, int L, int S)
 {
+    const labels_job job = {labels, logits, K, L, S};
+    void (*const label_row)(const labels_job *, int, int) = S % L == 0 ? decoder_kernels_choose_cpu(backend)->labels : label_row_plainly;
+
 #pragma omp parallel for num_threads(backend->n_threads)
-    for (int line = 0; line < B * S; line++)
-        for (int x = 0; x < S; x++)
-            labels[(int64_t)line * S + x] = pick_label(logits + (int64_t)(line / S) * K * L * L, K, L, S, line % S, x);
+    for (int line = 0; line < B * S; line++) label_row(&job, line / S, line % S);
     return IO_OK;
 }

@@ -89,6 +89,12 @@ SIMD_INLINE simd simd_pick(simd a, simd b, int from, int to)
     return _mm512_mask_mov_ps(b, (__mmask16)(((1u << to) - 1) & ~((1u << from) - 1)), a);
 }
 
+/* x where a > b, y elsewhere. */
+SIMD_INLINE simd simd_if_greater(simd a, simd b, simd x, simd y)
+{
+    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), x);
+}
+
 /* Column k (a dword) of 16 rows becomes the vector at to + k * ldt, for k < n <= 16; 16 dwords of every row are read. */
 SIMD_INLINE void simd_transpose(const float *const rows[LANES], int64_t offset, float *to, int64_t ldt, int n)
 {
@@ -216,6 +222,10 @@ SIMD_INLINE simd simd_pick(simd a, simd b, int from, int to)
 {
     return _mm256_blendv_ps(b, a, simd_lane_mask(from, to));
 }
+SIMD_INLINE simd simd_if_greater(simd a, simd b, simd x, simd y)
+{
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
 
 SIMD_INLINE void simd_transpose(const float *const rows[LANES], int64_t offset, float *to, int64_t ldt, int n)
 {
@@ -317,6 +327,12 @@ SIMD_INLINE simd simd_pick(simd a, simd b, int from, int to)
 {
     for (int i = from; i < to; i++) b[i] = a[i];
     return b;
+}
+SIMD_INLINE simd simd_if_greater(simd a, simd b, simd x, simd y)
+{
+    const simd_mask larger = a > b;
+
+    return (simd)(((simd_mask)x & larger) | ((simd_mask)y & ~larger));
 }
 
 /* Adding 1.5 * 2^23 leaves no room for a fraction; what is larger than 2^22 is left alone, near enough to whole for simd_scale. */
