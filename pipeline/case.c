@@ -1,0 +1,211 @@
+/* See case.h. */
+#include "pipeline/case.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "io/file.h"
+#include "io/hash.h"
+#include "io/memory.h"
+#include "io/nifti.h"
+#include "pipeline/preview.h"
+#include "pipeline/stats.h"
+
+enum { MAX_RECORD_BYTES = 16 << 20 };
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+io_status pipe_case_open(const char *id, const char *path, const pipe_options *options, pipe_case **out, const char **stage)
+{
+    io_status status = IO_OK;
+    pipe_case *work = NULL;
+    const double start = now();
+
+    *stage = "read";
+    IO_TRY_GOTO(status, done, io_alloc(1, sizeof *work, (void **)&work));
+    IO_TRY_GOTO(status, done, io_string_copy(id, &work->id));
+    IO_TRY_GOTO(status, done, io_nifti_read(path, &work->volume));
+    work->read_s = now() - start;
+    *stage = "prepare";
+    IO_TRY_GOTO(status, done, pipe_slices_create(work->volume, options, &work->slices));
+    work->n_slices = pipe_slices_count(work->slices);
+    pipe_slices_size(work->slices, &work->rows, &work->cols);
+    *out = work;
+    work = NULL;
+done:
+    pipe_case_free(&work);
+    return status;
+}
+
+void pipe_case_free(pipe_case **work)
+{
+    if (!work || !*work) return;
+    pipe_slices_free(&(*work)->slices);
+    io_volume_free(&(*work)->volume);
+    io_free(&(*work)->id);
+    io_free(work);
+}
+
+void pipe_case_drop_voxels(pipe_case *work)
+{
+    io_free(&work->volume->voxels);
+}
+
+io_status pipe_case_path(const char *folder, const char *id, const char *suffix, char **out)
+{
+    io_status status;
+    char *name = NULL;
+    const size_t n_bytes = strlen(id) + strlen(suffix) + 1;
+
+    IO_TRY(io_alloc(n_bytes, 1, (void **)&name));
+    snprintf(name, n_bytes, "%s%s", id, suffix);
+    status = io_path_join(folder, name, out);
+    io_free(&name);
+    return status;
+}
+
+static bool has_output(const pipe_outputs *outputs, const char *id, const char *suffix)
+{
+    char *path = NULL;
+    bool exists = false;
+
+    if (pipe_case_path(outputs->folder, id, suffix, &path) == IO_OK) exists = io_file_exists(path);
+    io_free(&path);
+    return exists;
+}
+
+bool pipe_case_has_record(const pipe_outputs *outputs, const char *id)
+{
+    return has_output(outputs, id, "_dseg.json");
+}
+
+/* The file whose bytes io_volume.sha256 stands for: the .img of a pair, else the file itself. *out with io_free. */
+static io_status find_data_path(const char *path, char **out)
+{
+    static const char *const swaps[][2] = {{".hdr", ".img"}, {".hdr", ".img.gz"}, {".hdr.gz", ".img.gz"}, {".hdr.gz", ".img"}};
+
+    for (size_t i = 0; i < sizeof swaps / sizeof *swaps; i++) {
+        const size_t stem = strlen(path) - (io_path_has_suffix(path, swaps[i][0]) ? strlen(swaps[i][0]) : 0);
+        char *candidate = NULL;
+        if (stem == strlen(path)) continue;
+        IO_TRY(io_alloc(stem + 8, 1, (void **)&candidate));
+        snprintf(candidate, stem + 8, "%.*s%s", (int)stem, path, swaps[i][1]);
+        if (io_file_exists(candidate)) {
+            *out = candidate;
+            return IO_OK;
+        }
+        io_free(&candidate);
+    }
+    return io_string_copy(path, out);
+}
+
+static bool record_has_stats(const char *record_path)
+{
+    io_json *record = NULL;
+    bool has_stats = false;
+
+    if (io_json_read(record_path, MAX_RECORD_BYTES, &record) == IO_OK) has_stats = io_json_get(record, "stats") != NULL;
+    io_json_free(&record);
+    return has_stats;
+}
+
+io_status pipe_case_check_done(const pipe_outputs *outputs, const char *id, const char *path, bool *is_done, char reason[160])
+{
+    io_status status = IO_OK;
+    char *record_path = NULL, *output_path = NULL, *data_path = NULL;
+    char sha256[65];
+    io_record_key key = outputs->key;
+
+    *is_done = false;
+    IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, id, "_dseg.json", &record_path));
+    IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, id, "_dseg.nii.gz", &output_path));
+    IO_TRY_GOTO(status, done, find_data_path(path, &data_path));
+    IO_TRY_GOTO(status, done, io_hash_file(data_path, sha256));
+    key.input_sha256 = sha256;
+    IO_TRY_GOTO(status, done, io_record_check(record_path, output_path, &key, is_done, reason));
+    if (*is_done && outputs->preview && !has_output(outputs, id, "_preview.png")) {
+        *is_done = false;
+        snprintf(reason, 160, "its preview is not there");
+    }
+    if (*is_done && outputs->stats && !record_has_stats(record_path)) {
+        *is_done = false;
+        snprintf(reason, 160, "its statistics are not there");
+    }
+done:
+    io_free(&data_path);
+    io_free(&output_path);
+    io_free(&record_path);
+    return status;
+}
+
+static io_status add_label(io_json *array, const pipe_label_stats *stats, const io_labels *names)
+{
+    io_status status = IO_OK;
+    io_json *entry = NULL;
+    const io_label *name = io_labels_find(names, stats->value);
+
+    IO_TRY_GOTO(status, done, io_json_create_object(&entry));
+    IO_TRY_GOTO(status, done, io_json_put_number(entry, "value", stats->value));
+    IO_TRY_GOTO(status, done, io_json_put_text(entry, "name", name ? name->name : ""));
+    IO_TRY_GOTO(status, done, io_json_put_number(entry, "voxels", (double)stats->n_voxels));
+    IO_TRY_GOTO(status, done, io_json_put_number(entry, "volume_ml", stats->volume_ml));
+    IO_TRY_GOTO(status, done, io_json_put_number(entry, "mean", stats->mean));
+    IO_TRY_GOTO(status, done, io_json_put_number(entry, "sd", stats->sd));
+    IO_TRY_GOTO(status, done, io_json_put_number(entry, "first_slice", (double)stats->first_slice));
+    IO_TRY_GOTO(status, done, io_json_put_number(entry, "last_slice", (double)stats->last_slice));
+    IO_TRY_GOTO(status, done, io_json_put_bool(entry, "touches_border", stats->touches_border != 0));
+    status = io_json_add(array, &entry);
+done:
+    io_json_free(&entry);
+    return status;
+}
+
+static io_status add_stats(const pipe_case *work, const void *labels, const pipe_outputs *outputs, io_json *details)
+{
+    io_status status = IO_OK;
+    pipe_label_stats *stats = NULL;
+    io_json *array = NULL;
+
+    IO_TRY_GOTO(status, done, io_alloc((size_t)outputs->n_classes, sizeof *stats, (void **)&stats));
+    IO_TRY_GOTO(status, done, pipe_stats_measure(work->volume, labels, outputs->label_bytes, outputs->n_classes, stats));
+    IO_TRY_GOTO(status, done, io_json_create_array(&array));
+    for (int i = 0; i < outputs->n_classes; i++) IO_TRY_GOTO(status, done, add_label(array, &stats[i], outputs->names));
+    status = io_json_put(details, "stats", &array);
+done:
+    io_json_free(&array);
+    io_free(&stats);
+    return status;
+}
+
+io_status pipe_case_write(const pipe_case *work, const void *labels, const pipe_outputs *outputs, io_json *details)
+{
+    io_status status = IO_OK;
+    char *output_path = NULL, *preview_path = NULL, *record_path = NULL;
+    char sha256[65];
+    const double start = now();
+    io_record_key key = outputs->key;
+
+    key.input_sha256 = work->volume->sha256;
+    IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, work->id, "_dseg.nii.gz", &output_path));
+    IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, work->id, "_preview.png", &preview_path));
+    IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, work->id, "_dseg.json", &record_path));
+    IO_TRY_GOTO(status, done,
+                io_nifti_write_labels(output_path, &work->volume->grid, labels, outputs->label_bytes, outputs->names_xml, sha256));
+    if (outputs->preview)
+        IO_TRY_GOTO(status, done,
+                    pipe_preview_write(preview_path, work->volume, labels, outputs->label_bytes, outputs->names, outputs->options));
+    if (outputs->stats) IO_TRY_GOTO(status, done, add_stats(work, labels, outputs, details));
+    IO_TRY_GOTO(status, done, io_json_put_number(details, "write_s", now() - start));
+    status = io_record_write(record_path, &key, sha256, details);
+done:
+    io_free(&record_path);
+    io_free(&preview_path);
+    io_free(&output_path);
+    return status;
+}
