@@ -1,0 +1,232 @@
+/* See comm.h. */
+#include "jobs/comm.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "io/log.h"
+#include "io/memory.h"
+
+enum {
+    SPINS = 64,            /* tests before the first sleep: a message that is nearly here costs no sleep */
+    SLEEP_NS = 500 * 1000, /* short against a slice, long against a system call */
+    TEXT_BYTES = 1024
+};
+
+static struct {
+    bool is_running;
+    int rank, size;
+    void (*idle)(void *context);
+    void *idle_context;
+} state = {.size = 1};
+
+static int read_environment(const char *const *names, size_t n_names, int fallback)
+{
+    for (size_t i = 0; i < n_names; i++) {
+        const char *text = getenv(names[i]);
+        if (text && *text) return atoi(text);
+    }
+    return fallback;
+}
+
+int job_comm_claimed_rank(void)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
+    return read_environment(names, sizeof names / sizeof *names, 0);
+}
+
+/* SLURM_NTASKS is left out on purpose: it is also set in a batch script, where one process without srun is what was asked for. */
+int job_comm_claimed_size(void)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"};
+    return read_environment(names, sizeof names / sizeof *names, 1);
+}
+
+const char *job_comm_host(void)
+{
+    static char host[JOB_HOST_BYTES];
+
+    if (*host) return host;
+    if (gethostname(host, sizeof host - 1) != 0) snprintf(host, sizeof host, "unknown");
+    host[strcspn(host, ".")] = '\0';
+    return host;
+}
+
+io_status job_comm_init(job_comm *world)
+{
+    int provided;
+
+    /* Without a launcher Open MPI 4 would start a daemon for one process; the isolated singleton starts faster and leaves nothing. */
+    if (job_comm_claimed_size() == 1) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
+    state.is_running = true;
+    world->handle = MPI_COMM_WORLD;
+    MPI_Comm_rank(MPI_COMM_WORLD, &world->rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &world->size);
+    state.rank = world->rank;
+    state.size = world->size;
+    if (provided < MPI_THREAD_FUNNELED)
+        return IO_FAIL(IO_ERR_UNSUPPORTED, "this MPI gives thread level %d, samed needs MPI_THREAD_FUNNELED (%d); use an MPI with threads",
+                       provided, MPI_THREAD_FUNNELED);
+    return IO_OK;
+}
+
+void job_comm_finalize(void)
+{
+    if (state.is_running) MPI_Finalize();
+    state.is_running = false;
+}
+
+static void fill(MPI_Comm handle, job_comm *out)
+{
+    out->handle = handle;
+    MPI_Comm_rank(handle, &out->rank);
+    MPI_Comm_size(handle, &out->size);
+}
+
+void job_comm_split(const job_comm *comm, int color, int key, job_comm *out)
+{
+    MPI_Comm handle;
+    MPI_Comm_split(comm->handle, color, key, &handle);
+    fill(handle, out);
+}
+
+void job_comm_split_node(const job_comm *comm, job_comm *out)
+{
+    MPI_Comm handle;
+    MPI_Comm_split_type(comm->handle, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &handle);
+    fill(handle, out);
+}
+
+void job_comm_free(job_comm *comm)
+{
+    if (comm->size > 0 && comm->handle != MPI_COMM_WORLD && comm->handle != MPI_COMM_NULL) MPI_Comm_free(&comm->handle);
+    comm->size = 0;
+}
+
+void job_comm_set_idle(void (*idle)(void *context), void *context)
+{
+    state.idle = idle;
+    state.idle_context = context;
+}
+
+static void run_idle(void)
+{
+    if (state.idle) state.idle(state.idle_context);
+}
+
+void job_comm_rest(void)
+{
+    const struct timespec pause = {0, SLEEP_NS};
+    run_idle();
+    nanosleep(&pause, NULL);
+}
+
+void job_comm_wait(MPI_Request *request)
+{
+    int is_done = 0;
+
+    for (int i = 0; i < SPINS && !is_done; i++) MPI_Test(request, &is_done, MPI_STATUS_IGNORE);
+    while (!is_done) {
+        job_comm_rest();
+        MPI_Test(request, &is_done, MPI_STATUS_IGNORE);
+    }
+}
+
+void job_comm_probe(const job_comm *comm, int from, int tag, MPI_Message *message, MPI_Status *found)
+{
+    int is_here = 0;
+
+    for (int i = 0; i < SPINS && !is_here; i++) MPI_Improbe(from, tag, comm->handle, &is_here, message, found);
+    while (!is_here) {
+        job_comm_rest();
+        MPI_Improbe(from, tag, comm->handle, &is_here, message, found);
+    }
+}
+
+void job_comm_barrier(const job_comm *comm)
+{
+    MPI_Request request;
+    MPI_Ibarrier(comm->handle, &request);
+    job_comm_wait(&request);
+}
+
+void job_comm_bcast(const job_comm *comm, void *bytes, size_t n_bytes, int root)
+{
+    MPI_Request request;
+    MPI_Ibcast(bytes, (int)n_bytes, MPI_BYTE, root, comm->handle, &request);
+    job_comm_wait(&request);
+}
+
+io_status job_comm_bcast_text(const job_comm *comm, char **text, int root)
+{
+    int64_t n_bytes = comm->rank == root ? (int64_t)strlen(*text) + 1 : 0;
+    io_status status = IO_OK;
+    char *copy = NULL;
+
+    job_comm_bcast(comm, &n_bytes, sizeof n_bytes, root);
+    if (n_bytes > INT32_MAX) return IO_FAIL(IO_ERR_RANGE, "a text of %lld bytes is too long to send to all ranks", (long long)n_bytes);
+    if (comm->rank != root) status = io_alloc((size_t)n_bytes, 1, (void **)&copy);
+    if (!job_all_ok(comm, &status, NULL)) {
+        io_free(&copy);
+        return status;
+    }
+    job_comm_bcast(comm, comm->rank == root ? *text : copy, (size_t)n_bytes, root);
+    if (comm->rank != root) *text = copy;
+    return IO_OK;
+}
+
+void job_comm_sum(const job_comm *comm, int64_t *values, int n_values)
+{
+    MPI_Request request;
+    MPI_Iallreduce(MPI_IN_PLACE, values, n_values, MPI_INT64_T, MPI_SUM, comm->handle, &request);
+    job_comm_wait(&request);
+}
+
+void job_comm_allgather(const job_comm *comm, const void *bytes, void *all, int n_bytes)
+{
+    MPI_Request request;
+    MPI_Iallgather(bytes, n_bytes, MPI_BYTE, all, n_bytes, MPI_BYTE, comm->handle, &request);
+    job_comm_wait(&request);
+}
+
+bool job_all_ok(const job_comm *comm, io_status *status, int *culprit)
+{
+    struct {
+        io_status status;
+        char text[TEXT_BYTES];
+    } verdict = {.status = *status};
+    int first_bad = *status == IO_OK ? comm->size : comm->rank;
+    MPI_Request request;
+
+    if (comm->size > 1) {
+        MPI_Iallreduce(MPI_IN_PLACE, &first_bad, 1, MPI_INT, MPI_MIN, comm->handle, &request);
+        job_comm_wait(&request);
+    }
+    if (culprit) *culprit = first_bad;
+    if (first_bad == comm->size) return true;
+    if (comm->size == 1) return false;
+    if (comm->rank == first_bad) snprintf(verdict.text, sizeof verdict.text, "%s", io_last_error_text());
+    job_comm_bcast(comm, &verdict, sizeof verdict, first_bad);
+    *status = verdict.status;
+    if (comm->rank != first_bad) (void)IO_FAIL(verdict.status, "%s", verdict.text);
+    return false;
+}
+
+void job_abort(int exit_code, const char *format, ...)
+{
+    char text[2048];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    io_log(IO_LOG_ERROR, "rank %d on %s: %s", state.rank, job_comm_host(), text);
+    fflush(NULL);
+    if (state.is_running && state.size > 1) MPI_Abort(MPI_COMM_WORLD, exit_code);
+    _exit(exit_code);
+}

@@ -1,0 +1,62 @@
+/* MPI, wrapped once. Only the main thread calls anything here but job_abort. The fatal error handler of MPI stays: a broken connection
+ * ends the run. Waiting is calm: a rank that waits sleeps instead of burning its core, and runs the idle hook meanwhile, so that rank 0
+ * hands out cases even while it waits. */
+#ifndef JOBS_COMM_H
+#define JOBS_COMM_H
+
+#include <mpi.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/status.h"
+
+typedef struct job_comm {
+    MPI_Comm handle;
+    int rank, size;
+} job_comm;
+
+enum { JOB_HOST_BYTES = 64 };
+
+/* Collective over all ranks. Starts MPI (main thread only makes calls) and fills in the communicator of all ranks. */
+io_status job_comm_init(job_comm *world);
+/* Collective over all ranks. */
+void job_comm_finalize(void);
+/* Collective: ranks of one colour form a communicator, ordered by key. job_comm_free is collective too. */
+void job_comm_split(const job_comm *comm, int color, int key, job_comm *out);
+/* Collective: the ranks that share this machine's memory. */
+void job_comm_split_node(const job_comm *comm, job_comm *out);
+void job_comm_free(job_comm *comm);
+
+/* Before MPI runs: the rank and number of tasks that the launcher's environment claims (Open MPI, PMI, Slurm); 0 and 1 without one. */
+int job_comm_claimed_rank(void);
+int job_comm_claimed_size(void);
+
+/* The name of this machine, without its domain. Static text. */
+const char *job_comm_host(void);
+
+/* Called about every millisecond while the main thread waits for a message; NULL for none. It may receive and send, never wait. */
+void job_comm_set_idle(void (*idle)(void *context), void *context);
+/* Waits for one request (for a message to receive with MPI_Imrecv), calmly. */
+void job_comm_wait(MPI_Request *request);
+void job_comm_probe(const job_comm *comm, int from, int tag, MPI_Message *message, MPI_Status *found);
+/* One round of such waiting, for loops of other kinds: runs the idle hook, then sleeps a moment. */
+void job_comm_rest(void);
+
+/* Collective. */
+void job_comm_barrier(const job_comm *comm);
+void job_comm_bcast(const job_comm *comm, void *bytes, size_t n_bytes, int root);
+/* Collective: root's zero-terminated text arrives everywhere; on other ranks *text is replaced and the caller's to io_free. */
+io_status job_comm_bcast_text(const job_comm *comm, char **text, int root);
+void job_comm_sum(const job_comm *comm, int64_t *values, int n_values);
+/* Collective: all [size][n_bytes] receives every rank's bytes [n_bytes]. */
+void job_comm_allgather(const job_comm *comm, const void *bytes, void *all, int n_bytes);
+
+/* Collective. True when every rank came with IO_OK. Else false everywhere, *status is that of the lowest failing rank, its text is the
+ * last error of every rank, and *culprit (may be NULL) that rank. To be called before any collective that follows work which may fail. */
+bool job_all_ok(const job_comm *comm, io_status *status, int *culprit);
+
+/* Ends the whole run on all ranks with an exit code of exits.h: one message with rank, host and text, then MPI_Abort. */
+void job_abort(int exit_code, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
+
+#endif

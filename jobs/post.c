@@ -1,0 +1,175 @@
+/* See post.h. */
+#include "jobs/post.h"
+
+#include <string.h>
+
+#include "io/memory.h"
+#include "jobs/stop.h"
+
+enum { TAG_NEWS = 21, TAG_ANSWER = 22, N_SLOTS = 16 };
+
+typedef enum news_kind { NEWS_ASK, NEWS_PROGRESS, NEWS_OUTCOME, NEWS_STOP, NEWS_LEAVE } news_kind;
+
+/* Small enough to be sent eagerly by every transport of Open MPI. */
+typedef struct news {
+    news_kind kind;
+    int64_t n_slices;
+    job_outcome outcome;
+} news;
+
+struct job_post {
+    job_comm comm; /* a copy of the world: no other message can be taken for one of these */
+    bool is_leader;
+    job_queue *queue;
+    job_post_events events;
+    /* leaders: messages under way, a ring */
+    news slots[N_SLOTS];
+    MPI_Request requests[N_SLOTS];
+    int next_slot;
+    /* leaders: the answer */
+    int64_t answer;
+    MPI_Request answer_request;
+    bool has_answer;
+    /* rank 0 */
+    int64_t *answers;             /* [world size] */
+    MPI_Request *answer_requests; /* [world size] */
+    int n_leaders_left;
+};
+
+io_status job_post_create(const job_comm *world, const job_team *team, job_queue *queue, const job_post_events *events, job_post **out)
+{
+    io_status status;
+    job_post *post = NULL;
+
+    IO_TRY_GOTO(status, done, io_alloc(1, sizeof *post, (void **)&post));
+    IO_TRY_GOTO(status, done, io_alloc((size_t)world->size, sizeof *post->answers, (void **)&post->answers));
+    IO_TRY_GOTO(status, done, io_alloc((size_t)world->size, sizeof *post->answer_requests, (void **)&post->answer_requests));
+done:
+    if (!job_all_ok(world, &status, NULL)) {
+        if (post) io_free(&post->answers);
+        if (post) io_free(&post->answer_requests);
+        io_free(&post);
+        return status;
+    }
+    job_comm_split(world, 0, world->rank, &post->comm);
+    post->is_leader = team->comm.rank == 0;
+    post->queue = queue;
+    if (events) post->events = *events;
+    post->n_leaders_left = team->n_teams;
+    for (int i = 0; i < N_SLOTS; i++) post->requests[i] = MPI_REQUEST_NULL;
+    for (int i = 0; i < world->size; i++) post->answer_requests[i] = MPI_REQUEST_NULL;
+    for (int t = 0; world->rank == 0 && t < team->n_teams; t++) (void)job_queue_next(queue);
+    *out = post;
+    return IO_OK;
+}
+
+void job_post_free(job_post **post)
+{
+    if (!post || !*post) return;
+    for (int i = 0; i < N_SLOTS; i++) job_comm_wait(&(*post)->requests[i]);
+    for (int i = 0; i < (*post)->comm.size; i++) job_comm_wait(&(*post)->answer_requests[i]);
+    job_comm_free(&(*post)->comm);
+    io_free(&(*post)->answers);
+    io_free(&(*post)->answer_requests);
+    io_free(post);
+}
+
+static int64_t pick_next(job_post *post)
+{
+    return job_stop_asked() ? JOB_QUEUE_EMPTY : job_queue_next(post->queue);
+}
+
+static void answer(job_post *post, int leader)
+{
+    const int64_t next = pick_next(post);
+
+    if (leader == 0) {
+        post->answer = next;
+        post->has_answer = true;
+        return;
+    }
+    job_comm_wait(&post->answer_requests[leader]); /* the answer before this one, long since taken */
+    post->answers[leader] = next;
+    MPI_Isend(&post->answers[leader], 1, MPI_INT64_T, leader, TAG_ANSWER, post->comm.handle, &post->answer_requests[leader]);
+}
+
+static void take(job_post *post, const news *message, int from)
+{
+    switch (message->kind) {
+    case NEWS_ASK: answer(post, from); break;
+    case NEWS_PROGRESS: post->events.progressed(post->events.context, message->n_slices); break;
+    case NEWS_OUTCOME: post->events.ended(post->events.context, &message->outcome); break;
+    case NEWS_STOP: job_stop_ask(); break;
+    case NEWS_LEAVE: post->n_leaders_left--; break;
+    }
+}
+
+static void send_news(job_post *post, const news *message)
+{
+    const int slot = post->next_slot;
+
+    if (post->comm.rank == 0) {
+        take(post, message, 0);
+        return;
+    }
+    post->next_slot = (slot + 1) % N_SLOTS; /* before waiting: the idle hook may send too */
+    job_comm_wait(&post->requests[slot]);
+    post->slots[slot] = *message;
+    MPI_Isend(&post->slots[slot], (int)sizeof(news), MPI_BYTE, 0, TAG_NEWS, post->comm.handle, &post->requests[slot]);
+}
+
+void job_post_ask(job_post *post)
+{
+    post->has_answer = false;
+    if (post->comm.rank != 0) MPI_Irecv(&post->answer, 1, MPI_INT64_T, 0, TAG_ANSWER, post->comm.handle, &post->answer_request);
+    send_news(post, &(news){.kind = NEWS_ASK});
+}
+
+bool job_post_answer(job_post *post, int64_t *next)
+{
+    int is_here = post->has_answer;
+
+    if (!is_here && post->comm.rank != 0) MPI_Test(&post->answer_request, &is_here, MPI_STATUS_IGNORE);
+    if (is_here) *next = post->answer;
+    return is_here;
+}
+
+void job_post_progress(job_post *post, int64_t n_slices)
+{
+    send_news(post, &(news){.kind = NEWS_PROGRESS, .n_slices = n_slices});
+}
+
+void job_post_outcome(job_post *post, const job_outcome *outcome)
+{
+    send_news(post, &(news){.kind = NEWS_OUTCOME, .outcome = *outcome});
+}
+
+void job_post_stop(job_post *post)
+{
+    send_news(post, &(news){.kind = NEWS_STOP});
+}
+
+void job_post_leave(job_post *post)
+{
+    send_news(post, &(news){.kind = NEWS_LEAVE});
+}
+
+void job_post_serve(job_post *post)
+{
+    news message;
+    MPI_Status found;
+    MPI_Message handle;
+    int is_here = 1;
+
+    while (is_here) {
+        MPI_Improbe(MPI_ANY_SOURCE, TAG_NEWS, post->comm.handle, &is_here, &handle, &found);
+        if (!is_here) return;
+        MPI_Mrecv(&message, (int)sizeof message, MPI_BYTE, &handle, MPI_STATUS_IGNORE);
+        take(post, &message, found.MPI_SOURCE);
+    }
+}
+
+bool job_post_all_left(const job_post *post)
+{
+    return post->n_leaders_left == 0;
+}

@@ -1,0 +1,109 @@
+/* See selfcheck.h. */
+#include "jobs/selfcheck.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "io/log.h"
+#include "io/memory.h"
+
+enum { MAX_LINES = 8, DEVICE_BYTES = 160 };
+
+/* What a rank says about itself. */
+typedef struct rank_card {
+    char host[JOB_HOST_BYTES];
+    char device[DEVICE_BYTES];
+    int n_threads;
+    double quota_cpus;
+} rank_card;
+
+io_status job_selfcheck_launch(int claimed_size, int world_size)
+{
+    if (world_size > 1 || claimed_size <= 1) return IO_OK;
+    return IO_FAIL(
+        IO_ERR_ARGUMENT,
+        "the launcher started %d tasks, but MPI sees only this one: every task would do the whole study. Start samed with the mpirun "
+        "of the MPI it was built with, or under Slurm with srun --mpi=pmix (srun --mpi=list shows what there is)",
+        claimed_size);
+}
+
+static bool are_alike(const rank_card *a, const rank_card *b)
+{
+    return a->n_threads == b->n_threads && !strcmp(a->host, b->host) && !strcmp(a->device, b->device);
+}
+
+/* One line for ranks first..last, which are alike. */
+static void log_line(const rank_card *card, int first, int last)
+{
+    char ranks[48];
+
+    if (first == last)
+        snprintf(ranks, sizeof ranks, "rank %d", first);
+    else
+        snprintf(ranks, sizeof ranks, "ranks %d-%d", first, last);
+    io_log(IO_LOG_INFO, "  %s on %s: %s", ranks, card->host, card->device);
+}
+
+static int count_hosts(const rank_card *cards, int n)
+{
+    int n_hosts = 0;
+
+    for (int i = 0; i < n; i++) {
+        bool is_new = true;
+        for (int j = i - 1; j >= 0 && is_new; j--) is_new = strcmp(cards[i].host, cards[j].host) != 0;
+        n_hosts += is_new;
+    }
+    return n_hosts;
+}
+
+static void log_cards(const rank_card *cards, int n, int team_size)
+{
+    int n_lines = 0;
+
+    io_log(IO_LOG_INFO, "%d rank%s on %d host%s, teams of %d", n, n == 1 ? "" : "s", count_hosts(cards, n),
+           count_hosts(cards, n) == 1 ? "" : "s", team_size);
+    for (int first = 0, last; first < n; first = last + 1) {
+        last = first;
+        while (last + 1 < n && are_alike(&cards[first], &cards[last + 1])) last++;
+        if (n_lines++ == MAX_LINES) {
+            io_log(IO_LOG_INFO, "  ... and ranks %d-%d", first, n - 1);
+            return;
+        }
+        log_line(&cards[first], first, last);
+    }
+}
+
+static void warn_oversubscribed(const job_comm *world, const job_device_share *share)
+{
+    cpu_set_t mask;
+    int64_t n_threads = (int64_t)share->n_threads * share->local_size;
+    long n_cpus;
+
+    if (world->rank != 0) return;
+    n_cpus = sched_getaffinity(0, sizeof mask, &mask) == 0 ? (long)CPU_COUNT(&mask) * 1L : 0;
+    if (share->quota_cpus > 0 && n_threads > share->quota_cpus + 0.5)
+        io_log(IO_LOG_WARN, "%lld threads on this node, but the cgroup allows %.1f CPUs; use fewer ranks or --threads",
+               (long long)n_threads, share->quota_cpus);
+    else if (share->local_size > n_cpus && share->n_threads * share->local_size > n_cpus && n_cpus > 1)
+        io_log(IO_LOG_WARN, "%d ranks share %ld CPUs of this node; more ranks than CPUs make nothing faster", share->local_size, n_cpus);
+}
+
+io_status job_selfcheck_report(const job_comm *world, const job_device_share *share, int team_size, const char *device)
+{
+    io_status status;
+    rank_card mine, *cards = NULL;
+
+    memset(&mine, 0, sizeof mine);
+    snprintf(mine.host, sizeof mine.host, "%s", job_comm_host());
+    snprintf(mine.device, sizeof mine.device, "%s", device);
+    mine.n_threads = share->n_threads;
+    mine.quota_cpus = share->quota_cpus;
+    status = io_alloc((size_t)world->size, sizeof *cards, (void **)&cards);
+    if (!job_all_ok(world, &status, NULL)) goto done;
+    job_comm_allgather(world, &mine, cards, sizeof mine);
+    if (world->rank == 0) log_cards(cards, world->size, team_size);
+    warn_oversubscribed(world, share);
+done:
+    io_free(&cards);
+    return status;
+}

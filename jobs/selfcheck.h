@@ -1,0 +1,16 @@
+/* Was the program launched as it was meant to be? Most first-day failures on clusters are found here. */
+#ifndef JOBS_SELFCHECK_H
+#define JOBS_SELFCHECK_H
+
+#include "jobs/comm.h"
+#include "jobs/devices.h"
+
+/* Refuses one process that a launcher started as one of many (N singletons would each do the whole study). claimed_size is what the
+ * launcher's environment says (job_comm_claimed_size). */
+io_status job_selfcheck_launch(int claimed_size, int world_size);
+
+/* Collective. Logs ranks, hosts, teams, threads and device of each kind of rank in a few lines, and warns when ranks of a node together
+ * use more threads than they may. */
+io_status job_selfcheck_report(const job_comm *world, const job_device_share *share, int team_size, const char *device);
+
+#endif
