@@ -1,10 +1,64 @@
 /* samed: the commands and their exit codes. */
 #include <stdio.h>
+#include <string.h>
 
+#include "jobs/comm.h"
+#include "jobs/commands.h"
 #include "jobs/exits.h"
 
-int main(void)
+typedef struct command {
+    const char *name;
+    char *title; /* becomes argv[0] */
+    const char *help;
+    int (*run)(int argc, char **argv);
+} command;
+
+static char title_segment[] = "samed segment", title_info[] = "samed info", title_convert[] = "samed convert",
+            title_phantom[] = "samed phantom", title_bench[] = "samed bench";
+
+static const command commands[] = {
+    {"segment", title_segment, "NIfTI volumes in, label maps out, on any number of ranks", job_segment_main},
+    {"info", title_info, "what a NIfTI, weight or adapter file holds; --check reads all of it", job_info_main},
+    {"convert", title_convert, ".pth to .safetensors and back; --merge puts an adapter into SAM", job_convert_main},
+    {"phantom", title_phantom, "synthetic CT studies with label maps, and random weights", job_phantom_main},
+    {"bench", title_bench, "how fast the network runs here", job_bench_main},
+};
+
+static void print_help(FILE *stream)
 {
-    fprintf(stderr, "samed: no command given\n");
+    fprintf(stream, "Usage: samed COMMAND [OPTION...]\n\nSegments cohorts of medical volumes with SAM and SAMed's adapter.\n\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) fprintf(stream, "  %-9s %s\n", commands[i].name, commands[i].help);
+    fprintf(stream, "\n'samed COMMAND --help' tells more. --version prints the version.\n");
+}
+
+static const command *find_command(const char *name)
+{
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (!strcmp(name, commands[i].name)) return &commands[i];
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    const command *chosen = find_command(name);
+
+    if (chosen) {
+        argv[1] = chosen->title;
+        return chosen->run(argc - 1, argv + 1);
+    }
+    if (job_comm_claimed_rank() != 0) return strncmp(name, "--", 2) ? JOB_EXIT_USAGE : JOB_EXIT_DONE;
+    if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
+        printf("samed %s\n", SAMED_VERSION);
+        return JOB_EXIT_DONE;
+    }
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
+        print_help(stdout);
+        return JOB_EXIT_DONE;
+    }
+    if (*name)
+        fprintf(stderr, "samed: '%s' is not a command; expected segment, info, convert, phantom or bench (see samed --help)\n", name);
+    else
+        print_help(stderr);
     return JOB_EXIT_USAGE;
 }

@@ -1,0 +1,308 @@
+/* `samed bench`: seconds per slice of the whole network on this machine, and where they go. One process, no MPI; run it under the same
+ * affinity as the real thing. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "io/json.h"
+#include "io/log.h"
+#include "io/memory.h"
+#include "jobs/commands.h"
+#include "jobs/devices.h"
+#include "jobs/exits.h"
+#include "jobs/options.h"
+#include "jobs/progress.h"
+#include "model/sam.h"
+#include "pipeline/seeded.h"
+
+enum { KEY_SAM = 1000, KEY_ADAPTER, KEY_VIT, KEY_DEVICE, KEY_PRECISION, KEY_THREADS, KEY_BATCH, KEY_IMAGE_SIZE, KEY_REPEATS, KEY_JSON };
+enum { MAX_OPERATIONS = 64, MAX_REPEATS = 1000, NAME_BYTES = 48 };
+
+typedef struct bench_options {
+    const char *sam, *adapter, *vit;
+    model_device_kind device;
+    model_type precision;
+    int n_threads, batch, image_size, n_repeats;
+    bool json;
+} bench_options;
+
+/* One operation of the network, summed over the traced passes. */
+typedef struct bench_operation {
+    char name[NAME_BYTES];
+    int64_t calls;
+    double seconds, flop, bytes;
+} bench_operation;
+
+typedef struct bench_result {
+    bench_operation operations[MAX_OPERATIONS];
+    int n_operations;
+    int64_t n_traced; /* slices under the trace */
+    double *seconds;  /* [n_repeats] per slice, ascending */
+    int n_repeats;
+    double load_s, peak_gflops, flop;
+    char network[32];
+    char device[160];
+} bench_result;
+
+static const struct argp_option options_table[] = {
+    {"sam", KEY_SAM, "FILE", 0, "weights (default: random ones)", 0},
+    {"adapter", KEY_ADAPTER, "FILE", 0, "SAMed's weights for --sam", 0},
+    {"vit", KEY_VIT, "SIZE", 0, "size of the random network: vit_b (default), vit_l, vit_h, tiny", 0},
+    {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "default auto", 0},
+    {"precision", KEY_PRECISION, "f32|bf16", 0, "default f32", 0},
+    {"threads", KEY_THREADS, "N", 0, "default: the CPUs this process may use", 0},
+    {"batch", KEY_BATCH, "N", 0, "slices per call (default 1)", 0},
+    {"image-size", KEY_IMAGE_SIZE, "PIXELS", 0, "default 512", 0},
+    {"repeats", KEY_REPEATS, "N", 0, "measured calls (default 9)", 0},
+    {"json", KEY_JSON, 0, 0, "one JSON object", 0},
+    {0}};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    bench_options *options = state->input;
+
+    switch (key) {
+    case KEY_SAM: options->sam = arg; return 0;
+    case KEY_ADAPTER: options->adapter = arg; return 0;
+    case KEY_VIT: options->vit = arg; return 0;
+    case KEY_DEVICE: options->device = job_options_device(state, arg); return 0;
+    case KEY_PRECISION: options->precision = job_options_precision(state, arg); return 0;
+    case KEY_THREADS: options->n_threads = (int)job_options_integer(state, "--threads", arg, 1, 1024); return 0;
+    case KEY_BATCH: options->batch = (int)job_options_integer(state, "--batch", arg, 1, 256); return 0;
+    case KEY_IMAGE_SIZE:
+        options->image_size = (int)job_options_integer(state, "--image-size", arg, 16, 4096);
+        if (options->image_size % 16) argp_error(state, "--image-size: expected a multiple of 16, found '%s'", arg);
+        return 0;
+    case KEY_REPEATS: options->n_repeats = (int)job_options_integer(state, "--repeats", arg, 1, MAX_REPEATS); return 0;
+    case KEY_JSON: options->json = true; return 0;
+    case ARGP_KEY_ARG: argp_error(state, "'%s' is not expected here", arg); return 0;
+    case ARGP_KEY_END:
+        if (options->adapter && !options->sam) argp_error(state, "--adapter needs --sam");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static void add_operation(void *context, const char *name, double seconds, double flop, double bytes)
+{
+    bench_result *result = context;
+    int i = 0;
+
+    while (i < result->n_operations && strcmp(result->operations[i].name, name) != 0) i++;
+    if (i == MAX_OPERATIONS) return;
+    if (i == result->n_operations) snprintf(result->operations[result->n_operations++].name, NAME_BYTES, "%s", name);
+    result->operations[i].calls++;
+    result->operations[i].seconds += seconds;
+    result->operations[i].flop += flop;
+    result->operations[i].bytes += bytes;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static int compare_operations(const void *a, const void *b)
+{
+    const bench_operation *x = a, *y = b;
+    return (x->seconds < y->seconds) - (x->seconds > y->seconds);
+}
+
+/* Values as a prepared slice has them: smooth, mostly within 0..1. */
+static void fill_images(float *images, size_t n)
+{
+    uint32_t x = 1;
+
+    for (size_t i = 0; i < n; i++) {
+        x = x * 1664525u + 1013904223u; /* Numerical Recipes' generator; any will do */
+        images[i] = (float)(x >> 8) / 16777216.0f;
+    }
+}
+
+static io_status measure(const bench_options *options, model_sam *network, bench_result *result)
+{
+    io_status status = IO_OK;
+    float *images = NULL;
+    uint16_t *labels = NULL;
+    const size_t pixels = (size_t)options->image_size * (size_t)options->image_size;
+
+    IO_TRY_GOTO(status, done, io_alloc((size_t)options->batch * pixels, sizeof *images, (void **)&images));
+    IO_TRY_GOTO(status, done, io_alloc((size_t)options->batch * pixels, sizeof *labels, (void **)&labels));
+    IO_TRY_GOTO(status, done, io_alloc((size_t)options->n_repeats, sizeof *result->seconds, (void **)&result->seconds));
+    fill_images(images, (size_t)options->batch * pixels);
+    IO_TRY_GOTO(status, done, model_sam_segment(network, images, options->batch, labels)); /* warm-up */
+    for (int i = 0; i < options->n_repeats; i++) {
+        const double start = job_time_now();
+        IO_TRY_GOTO(status, done, model_sam_segment(network, images, options->batch, labels));
+        result->seconds[result->n_repeats++] = (job_time_now() - start) / options->batch;
+    }
+    qsort(result->seconds, (size_t)result->n_repeats, sizeof *result->seconds, compare_doubles);
+    model_sam_set_trace(network, add_operation, result); /* apart: tracing waits after every operation */
+    IO_TRY_GOTO(status, done, model_sam_segment(network, images, options->batch, labels));
+    IO_TRY_GOTO(status, done, model_sam_segment(network, images, options->batch, labels));
+    result->n_traced = 2 * (int64_t)options->batch;
+    model_sam_set_trace(network, NULL, NULL);
+    qsort(result->operations, (size_t)result->n_operations, sizeof *result->operations, compare_operations);
+done:
+    io_free(&labels);
+    io_free(&images);
+    return status;
+}
+
+static io_status open_weights(const bench_options *options, io_tensors **sam, io_tensors **adapter)
+{
+    enum { SEED = 1, RANK = 4, N_CLASSES = 8 };
+
+    if (!options->sam) return pipe_seeded_create(options->vit, SEED, RANK, N_CLASSES, 0, sam, adapter);
+    IO_TRY(io_tensors_open(options->sam, sam));
+    return options->adapter ? io_tensors_open(options->adapter, adapter) : IO_OK;
+}
+
+static io_status run_bench(const bench_options *options, bench_result *result)
+{
+    io_status status = IO_OK;
+    io_tensors *sam = NULL, *adapter = NULL;
+    model_device *device = NULL;
+    model_sam *network = NULL;
+    model_config config;
+    double start;
+
+    IO_TRY_GOTO(status, done, model_device_open(options->device, 0, options->precision, job_threads_alone(options->n_threads), &device));
+    snprintf(result->device, sizeof result->device, "%s", device->description);
+    IO_TRY_GOTO(status, done, open_weights(options, &sam, &adapter));
+    IO_TRY_GOTO(status, done, model_config_infer(sam, adapter, options->image_size, &config));
+    model_config_name(&config, result->network);
+    result->flop = model_sam_flop(&config);
+    start = job_time_now();
+    IO_TRY_GOTO(status, done, model_sam_create(device, &config, sam, adapter, options->batch, &network));
+    result->load_s = job_time_now() - start;
+    io_tensors_free(&adapter);
+    io_tensors_free(&sam);
+    IO_TRY_GOTO(status, done, measure(options, network, result));
+    result->peak_gflops = model_device_peak_gflops(device);
+done:
+    model_sam_free(&network);
+    model_device_free(&device);
+    io_tensors_free(&adapter);
+    io_tensors_free(&sam);
+    return status;
+}
+
+static double find_median(const bench_result *result)
+{
+    const int n = result->n_repeats;
+    return n % 2 ? result->seconds[n / 2] : (result->seconds[n / 2 - 1] + result->seconds[n / 2]) / 2;
+}
+
+static double find_share(const bench_result *result)
+{
+    return result->peak_gflops > 0 ? result->flop / result->seconds[0] / 1e9 / result->peak_gflops : 0;
+}
+
+static double peak_memory_mb(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_maxrss / 1024;
+}
+
+static void print_words(const bench_options *options, const bench_result *result)
+{
+    printf("%s, %d pixels, %s, batch %d on %s\n", result->network, options->image_size, job_precision_name(options->precision),
+           options->batch, result->device);
+    printf("seconds per slice: best %.4f, median %.4f of %d\n", result->seconds[0], find_median(result), result->n_repeats);
+    printf("%.1f GFLOP per slice, %.0f GFLOP/s, %.0f %% of the measured peak of %.0f GFLOP/s\n", result->flop / 1e9,
+           result->flop / result->seconds[0] / 1e9, 100 * find_share(result), result->peak_gflops);
+    printf("weights packed in %.2f s, peak memory %.0f MB\n\n", result->load_s, peak_memory_mb());
+    printf("%-24s %8s %12s %10s %10s\n", "operation", "calls", "ms / slice", "GFLOP/s", "GB/s");
+    for (int i = 0; i < result->n_operations; i++) {
+        const bench_operation *o = &result->operations[i];
+        printf("%-24s %8lld %12.3f %10.1f %10.1f\n", o->name, (long long)(o->calls / 2), 1e3 * o->seconds / (double)result->n_traced,
+               o->seconds > 0 ? o->flop / o->seconds / 1e9 : 0, o->seconds > 0 ? o->bytes / o->seconds / 1e9 : 0);
+    }
+}
+
+static io_status add_operations(const bench_result *result, io_json *root)
+{
+    io_status status = IO_OK;
+    io_json *list = NULL, *entry = NULL;
+
+    IO_TRY_GOTO(status, done, io_json_create_array(&list));
+    for (int i = 0; i < result->n_operations; i++) {
+        const bench_operation *o = &result->operations[i];
+        IO_TRY_GOTO(status, done, io_json_create_object(&entry));
+        IO_TRY_GOTO(status, done, io_json_put_text(entry, "name", o->name));
+        IO_TRY_GOTO(status, done, io_json_put_number(entry, "calls", (double)(o->calls / 2)));
+        IO_TRY_GOTO(status, done, io_json_put_number(entry, "seconds_per_slice", o->seconds / (double)result->n_traced));
+        IO_TRY_GOTO(status, done, io_json_put_number(entry, "gflops", o->seconds > 0 ? o->flop / o->seconds / 1e9 : 0));
+        IO_TRY_GOTO(status, done, io_json_put_number(entry, "gb_per_s", o->seconds > 0 ? o->bytes / o->seconds / 1e9 : 0));
+        IO_TRY_GOTO(status, done, io_json_add(list, &entry));
+    }
+    status = io_json_put(root, "operations", &list);
+done:
+    io_json_free(&entry);
+    io_json_free(&list);
+    return status;
+}
+
+static io_status add_settings(const bench_options *options, const bench_result *result, io_json *root)
+{
+    IO_TRY(io_json_put_text(root, "version", SAMED_VERSION));
+    IO_TRY(io_json_put_text(root, "network", result->network));
+    IO_TRY(io_json_put_text(root, "device", result->device));
+    IO_TRY(io_json_put_text(root, "precision", job_precision_name(options->precision)));
+    IO_TRY(io_json_put_number(root, "threads", job_threads_alone(options->n_threads)));
+    IO_TRY(io_json_put_number(root, "batch", options->batch));
+    IO_TRY(io_json_put_number(root, "image_size", options->image_size));
+    IO_TRY(io_json_put_number(root, "gflop_per_slice", result->flop / 1e9));
+    IO_TRY(io_json_put_number(root, "gflops", result->flop / result->seconds[0] / 1e9));
+    IO_TRY(io_json_put_number(root, "peak_gflops", result->peak_gflops));
+    IO_TRY(io_json_put_number(root, "share_of_peak", find_share(result)));
+    IO_TRY(io_json_put_number(root, "load_seconds", result->load_s));
+    return io_json_put_number(root, "peak_memory_mb", peak_memory_mb());
+}
+
+static io_status print_json(const bench_options *options, const bench_result *result)
+{
+    io_status status = IO_OK;
+    io_json *root = NULL, *seconds = NULL;
+    char *text = NULL;
+
+    IO_TRY_GOTO(status, done, io_json_create_object(&root));
+    IO_TRY_GOTO(status, done, io_json_create_object(&seconds));
+    IO_TRY_GOTO(status, done, io_json_put_number(seconds, "best", result->seconds[0]));
+    IO_TRY_GOTO(status, done, io_json_put_number(seconds, "median", find_median(result)));
+    IO_TRY_GOTO(status, done, io_json_put_number(seconds, "repeats", result->n_repeats));
+    IO_TRY_GOTO(status, done, io_json_put(root, "seconds_per_slice", &seconds));
+    IO_TRY_GOTO(status, done, add_settings(options, result, root));
+    IO_TRY_GOTO(status, done, add_operations(result, root));
+    IO_TRY_GOTO(status, done, io_json_print(root, true, &text));
+    printf("%s\n", text);
+done:
+    io_free(&text);
+    io_json_free(&seconds);
+    io_json_free(&root);
+    return status;
+}
+
+int job_bench_main(int argc, char **argv)
+{
+    const struct argp argp = {
+        options_table, parse, "", "Measures the network on this machine, with random weights unless --sam is given.", 0, 0, 0};
+    bench_options options = {
+        .vit = "vit_b", .device = MODEL_DEVICE_AUTO, .precision = MODEL_F32, .batch = 1, .image_size = 512, .n_repeats = 9};
+    bench_result result = {0};
+    const int code = job_options_parse(&argp, argc, argv, &options);
+    io_status status;
+
+    if (code >= 0) return code;
+    status = run_bench(&options, &result);
+    if (status == IO_OK && options.json) status = print_json(&options, &result);
+    if (status == IO_OK && !options.json) print_words(&options, &result);
+    if (status != IO_OK) io_log(IO_LOG_ERROR, "%s", io_last_error_text());
+    io_free(&result.seconds);
+    if (status == IO_OK) return JOB_EXIT_DONE;
+    return status == IO_ERR_MEMORY || status == IO_ERR_DEVICE ? JOB_EXIT_RUN : JOB_EXIT_USAGE;
+}

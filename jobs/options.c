@@ -1,0 +1,282 @@
+/* See options.h. The names are those that users of such programs know: -i, -o, --device, --dry-run, -q, -v. */
+#include "jobs/options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/memory.h"
+#include "jobs/comm.h"
+#include "jobs/exits.h"
+
+enum {
+    KEY_LIST = 1000,
+    KEY_SAM,
+    KEY_ADAPTER,
+    KEY_LABELS,
+    KEY_DEVICE,
+    KEY_PRECISION,
+    KEY_THREADS,
+    KEY_TEAM,
+    KEY_BATCH,
+    KEY_OVERWRITE,
+    KEY_PREVIEW,
+    KEY_STATS,
+    KEY_JSON,
+    KEY_PRESET,
+    KEY_WINDOW,
+    KEY_PERCENTILE,
+    KEY_ORIENT,
+    KEY_IMAGE_SIZE
+};
+
+enum { MAX_THREADS = 1024, MAX_BATCH = 256, MAX_IMAGE_SIZE = 4096 };
+
+const char *job_precision_name(model_type type)
+{
+    return type == MODEL_BF16 ? "bf16" : "f32";
+}
+
+long long job_options_integer(struct argp_state *state, const char *name, const char *text, long long low, long long high)
+{
+    char *end;
+    long long value;
+
+    errno = 0;
+    value = strtoll(text, &end, 10);
+    if (errno || end == text || *end || value < low || value > high)
+        argp_error(state, "%s: expected a whole number from %lld to %lld, found '%s'", name, low, high, text);
+    return value;
+}
+
+double job_options_number(struct argp_state *state, const char *name, const char *text)
+{
+    char *end;
+    const double value = strtod(text, &end);
+
+    if (end == text || *end || !isfinite(value)) argp_error(state, "%s: expected a number, found '%s'", name, text);
+    return value;
+}
+
+void job_options_numbers(struct argp_state *state, const char *name, const char *first, int n, double *out)
+{
+    out[0] = job_options_number(state, name, first);
+    for (int i = 1; i < n; i++) {
+        if (state->next >= state->argc) argp_error(state, "%s: expected %d numbers, found %d", name, n, i);
+        out[i] = job_options_number(state, name, state->next < state->argc ? state->argv[state->next] : "");
+        state->next++;
+    }
+}
+
+model_type job_options_precision(struct argp_state *state, const char *text)
+{
+    if (!strcmp(text, "bf16")) return MODEL_BF16;
+    if (strcmp(text, "f32") != 0) argp_error(state, "--precision: expected f32 or bf16, found '%s'", text);
+    return MODEL_F32;
+}
+
+model_device_kind job_options_device(struct argp_state *state, const char *text)
+{
+    if (!strcmp(text, "cpu")) return MODEL_DEVICE_CPU;
+    if (!strcmp(text, "cuda")) return MODEL_DEVICE_CUDA;
+    if (strcmp(text, "auto") != 0) argp_error(state, "--device: expected auto, cpu or cuda, found '%s'", text);
+    return MODEL_DEVICE_AUTO;
+}
+
+/* Ranks other than the first say nothing. argp cannot be told so for --help, which then has to end the program here. */
+static bool asks_for_help(int argc, char **argv)
+{
+    static const char *const words[] = {"--help", "-?", "--usage", "--version", "-V"};
+
+    for (int i = 1; i < argc; i++)
+        for (size_t w = 0; w < sizeof words / sizeof *words; w++)
+            if (!strcmp(argv[i], words[w])) return true;
+    return false;
+}
+
+int job_options_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+    const bool is_first = job_comm_claimed_rank() == 0;
+
+    argp_err_exit_status = JOB_EXIT_USAGE;
+    if (!is_first && asks_for_help(argc, argv)) return JOB_EXIT_DONE;
+    if (argp_parse(argp, argc, argv, is_first ? 0 : ARGP_NO_ERRS | ARGP_NO_EXIT, NULL, input) != 0) return JOB_EXIT_USAGE;
+    return -1;
+}
+
+static const struct argp_option segment_options[] = {
+    {0, 0, 0, 0, "What goes in and out:", 1},
+    {"input", 'i', "PATH", 0, "NIfTI files or folders of them (more may follow: -i a.nii.gz b.nii.gz)", 1},
+    {"list", KEY_LIST, "FILE", 0, "cases from a table, one 'id<TAB>path' per line", 1},
+    {"output", 'o', "FOLDER", 0, "where label maps, records and failed.tsv go", 1},
+    {"sam", KEY_SAM, "FILE", 0, "SAM's weights (.pth or .safetensors)", 1},
+    {"adapter", KEY_ADAPTER, "FILE", 0, "SAMed's weights; without it SAM's own mask channels are labelled", 1},
+    {"labels", KEY_LABELS, "FILE", 0, "names and colours of the classes (dataset.json; default: SAMed's organs)", 1},
+    {"overwrite", KEY_OVERWRITE, 0, 0, "redo cases that are done", 1},
+    {"preview", KEY_PREVIEW, 0, 0, "write a picture of each case (<case>_preview.png)", 1},
+    {"stats", KEY_STATS, 0, 0, "measure volumes and intensities per label (stats.tsv)", 1},
+    {"dry-run", 'n', 0, 0, "read headers only; print the plan, memory, disk, time and suspicious headers", 1},
+    {0, 0, 0, 0, "How slices are prepared:", 2},
+    {"preset", KEY_PRESET, "samed|direct", 0, "through 224 pixels as the reference (default), or straight to the image size", 2},
+    {"window", KEY_WINDOW, "LO HI", 0, "clip to these values (default -125 275 HU)", 2},
+    {"percentile", KEY_PERCENTILE, "LO HI", 0, "clip to these percentiles of each volume (MR)", 2},
+    {"orient", KEY_ORIENT, "native|ras", 0, "slices in storage order (default), or turned to RAS and back", 2},
+    {"image-size", KEY_IMAGE_SIZE, "PIXELS", 0, "side of the network's input, a multiple of 16 (default 512)", 2},
+    {0, 0, 0, 0, "How it is computed:", 3},
+    {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "default auto", 3},
+    {"precision", KEY_PRECISION, "f32|bf16", 0, "default f32", 3},
+    {"threads", KEY_THREADS, "N", 0, "per rank; default: allowed CPUs shared by the ranks of a node", 3},
+    {"team", KEY_TEAM, "N|all|auto", 0, "ranks that share one case: 1 for throughput, all for the fastest single case (default auto)", 3},
+    {"batch", KEY_BATCH, "N", 0, "slices per call of the network (default 1)", 3},
+    {0, 0, 0, 0, "What it tells:", 4},
+    {"json", KEY_JSON, 0, 0, "one JSON object per event on standard output", 4},
+    {"quiet", 'q', 0, 0, "errors only", 4},
+    {"verbose", 'v', 0, 0, "more about each case", 4},
+    {0}};
+
+static const char segment_doc[] =
+    "Segments NIfTI volumes: one label map per case, on the input's grid."
+    "\v"
+    "Examples:\n"
+    "  samed segment -i scan.nii.gz -o out --sam sam_vit_b_01ec64.pth --adapter epoch_159.pth\n"
+    "  mpirun -n 4 samed segment -i study/ -o out --sam sam_vit_b_01ec64.pth --adapter epoch_159.pth --preview --stats\n"
+    "  samed segment -i study/ -o out -n\n"
+    "\n"
+    "Started again with the same options, it skips what is done. Exit codes: 0 all done, 1 the run failed, 2 wrong options, 3 some cases "
+    "failed (failed.tsv), 4 nothing was valid, 75 stopped in good order (start again to continue).";
+
+static void add_input(job_segment_options *options, const char *path)
+{
+    options->inputs[options->n_inputs++] = path; /* room for argc entries was made before parsing */
+}
+
+static void set_range(struct argp_state *state, const char *name, const char *first, pipe_intensity_kind kind, pipe_options *pipe)
+{
+    double range[2] = {0, 1};
+
+    job_options_numbers(state, name, first, 2, range);
+    if (!(range[0] < range[1]))
+        argp_error(state, "%s: the first number must be below the second, found %g and %g", name, range[0], range[1]);
+    if (kind == PIPE_PERCENTILE && (range[0] < 0 || range[1] > 100))
+        argp_error(state, "%s: expected percentiles from 0 to 100, found %g and %g", name, range[0], range[1]);
+    pipe->intensity = kind;
+    pipe->low = range[0];
+    pipe->high = range[1];
+}
+
+static void set_image_size(struct argp_state *state, const char *text, pipe_options *pipe)
+{
+    pipe->image_size = (int)job_options_integer(state, "--image-size", text, 16, MAX_IMAGE_SIZE);
+    if (pipe->image_size % 16 != 0) argp_error(state, "--image-size: expected a multiple of 16, found '%s'", text);
+}
+
+static void set_preset(struct argp_state *state, const char *text, pipe_options *pipe)
+{
+    if (strcmp(text, "samed") != 0 && strcmp(text, "direct") != 0)
+        argp_error(state, "--preset: expected samed or direct, found '%s'", text);
+    pipe->preset = strcmp(text, "direct") ? PIPE_PRESET_SAMED : PIPE_PRESET_DIRECT;
+}
+
+static void set_orient(struct argp_state *state, const char *text, pipe_options *pipe)
+{
+    if (strcmp(text, "native") != 0 && strcmp(text, "ras") != 0) argp_error(state, "--orient: expected native or ras, found '%s'", text);
+    pipe->orient = strcmp(text, "ras") ? PIPE_ORIENT_NATIVE : PIPE_ORIENT_RAS;
+}
+
+static int read_team(struct argp_state *state, const char *text)
+{
+    if (!strcmp(text, "auto")) return JOB_TEAM_AUTO;
+    if (!strcmp(text, "all")) return JOB_TEAM_ALL;
+    return (int)job_options_integer(state, "--team (a number, all or auto)", text, 1, 1 << 20);
+}
+
+static error_t parse_paths(int key, char *arg, job_segment_options *options)
+{
+    switch (key) {
+    case ARGP_KEY_ARG:
+    case 'i': add_input(options, arg); return 0;
+    case KEY_LIST: options->list = arg; return 0;
+    case 'o': options->output = arg; return 0;
+    case KEY_SAM: options->sam = arg; return 0;
+    case KEY_ADAPTER: options->adapter = arg; return 0;
+    case KEY_LABELS: options->labels = arg; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t parse_switches(int key, job_segment_options *options)
+{
+    switch (key) {
+    case KEY_OVERWRITE: options->overwrite = true; return 0;
+    case 'n': options->dry_run = true; return 0;
+    case KEY_PREVIEW: options->preview = true; return 0;
+    case KEY_STATS: options->stats = true; return 0;
+    case KEY_JSON: options->json = true; return 0;
+    case 'q': options->verbosity = -1; return 0;
+    case 'v': options->verbosity = 1; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t parse_settings(int key, char *arg, struct argp_state *state, job_segment_options *options)
+{
+    switch (key) {
+    case KEY_PRESET: set_preset(state, arg, &options->pipe); return 0;
+    case KEY_WINDOW: set_range(state, "--window", arg, PIPE_WINDOW, &options->pipe); return 0;
+    case KEY_PERCENTILE: set_range(state, "--percentile", arg, PIPE_PERCENTILE, &options->pipe); return 0;
+    case KEY_ORIENT: set_orient(state, arg, &options->pipe); return 0;
+    case KEY_IMAGE_SIZE: set_image_size(state, arg, &options->pipe); return 0;
+    case KEY_DEVICE: options->device = job_options_device(state, arg); return 0;
+    case KEY_PRECISION: options->precision = job_options_precision(state, arg); return 0;
+    case KEY_THREADS: options->n_threads = (int)job_options_integer(state, "--threads", arg, 1, MAX_THREADS); return 0;
+    case KEY_TEAM: options->team = read_team(state, arg); return 0;
+    case KEY_BATCH: options->batch = (int)job_options_integer(state, "--batch", arg, 1, MAX_BATCH); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static void check_complete(struct argp_state *state, const job_segment_options *options)
+{
+    if (options->n_inputs == 0 && !options->list) argp_error(state, "nothing to segment; give -i FILE or FOLDER, or --list FILE");
+    if (options->n_inputs > 0 && options->list) argp_error(state, "give -i or --list, not both");
+    if (!options->output) argp_error(state, "no output folder; give -o FOLDER");
+    if (!options->sam && !options->dry_run) argp_error(state, "no weights; give --sam FILE (for example sam_vit_b_01ec64.pth)");
+}
+
+static error_t parse_segment(int key, char *arg, struct argp_state *state)
+{
+    job_segment_options *options = state->input;
+
+    if (key == ARGP_KEY_END) {
+        check_complete(state, options);
+        return 0;
+    }
+    if (parse_paths(key, arg, options) == 0 || parse_switches(key, options) == 0) return 0;
+    return parse_settings(key, arg, state, options);
+}
+
+/* argp_error returns on ranks that say nothing; they find the faults that matter for going on here. */
+static bool is_usable(const job_segment_options *options)
+{
+    return (options->n_inputs > 0) != (options->list != NULL) && options->output && (options->sam || options->dry_run);
+}
+
+int job_options_segment(int argc, char **argv, job_segment_options *out)
+{
+    const struct argp argp = {segment_options, parse_segment, "", segment_doc, 0, 0, 0};
+    int code;
+
+    *out = (job_segment_options){.batch = 1, .device = MODEL_DEVICE_AUTO, .precision = MODEL_F32, .team = JOB_TEAM_AUTO};
+    pipe_options_default(&out->pipe);
+    if (io_alloc((size_t)argc + 1, sizeof *out->inputs, (void **)&out->inputs) != IO_OK) return JOB_EXIT_RUN;
+    code = job_options_parse(&argp, argc, argv, out);
+    if (code < 0 && !is_usable(out)) return JOB_EXIT_USAGE;
+    return code;
+}
+
+void job_options_free(job_segment_options *options)
+{
+    io_free(&options->inputs);
+    options->n_inputs = 0;
+}

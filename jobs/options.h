@@ -1,0 +1,46 @@
+/* What the user asked for. Options are parsed by argp before MPI starts; a fault ends the program with JOB_EXIT_USAGE and one message
+ * from the first rank only. */
+#ifndef JOBS_OPTIONS_H
+#define JOBS_OPTIONS_H
+
+#include <argp.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "model/device.h"
+#include "pipeline/slices.h"
+
+enum { JOB_TEAM_AUTO = 0, JOB_TEAM_ALL = -1 };
+
+typedef struct job_segment_options {
+    const char **inputs; /* [n_inputs], borrowed from argv; the array is owned */
+    size_t n_inputs;
+    const char *list, *output, *sam, *adapter, *labels; /* borrowed from argv, NULL when not given */
+    model_device_kind device;
+    model_type precision;
+    int n_threads; /* per rank, 0: by affinity and quota */
+    int team;      /* ranks per team, JOB_TEAM_AUTO or JOB_TEAM_ALL */
+    int batch;     /* slices per call of the model */
+    bool overwrite, dry_run, preview, stats, json;
+    int verbosity; /* -1 quiet, 0, 1 verbose */
+    pipe_options pipe;
+} job_segment_options;
+
+/* Fills in *out; returns -1, or the exit code with which the program has to end at once (0 after --help). */
+int job_options_segment(int argc, char **argv, job_segment_options *out);
+void job_options_free(job_segment_options *options);
+
+/* For the other commands: runs argp on argv. Messages come from the first rank only. Same return as above. */
+int job_options_parse(const struct argp *argp, int argc, char **argv, void *input);
+
+/* To be called inside an argp parser. Each reports a fault through argp_error, which ends the program. */
+long long job_options_integer(struct argp_state *state, const char *name, const char *text, long long low, long long high);
+double job_options_number(struct argp_state *state, const char *name, const char *text);
+/* first and the n - 1 arguments that follow it -> out [n]. */
+void job_options_numbers(struct argp_state *state, const char *name, const char *first, int n, double *out);
+model_type job_options_precision(struct argp_state *state, const char *text);
+model_device_kind job_options_device(struct argp_state *state, const char *text);
+
+const char *job_precision_name(model_type type); /* "f32", "bf16" */
+
+#endif

@@ -1,0 +1,225 @@
+/* `samed segment`: the order of its phases. See segment.h. */
+#include "jobs/segment.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "io/file.h"
+#include "io/log.h"
+#include "io/memory.h"
+#include "jobs/commands.h"
+#include "jobs/exits.h"
+#include "jobs/selfcheck.h"
+#include "jobs/stop.h"
+
+enum { MAX_TEMPORARY_AGE_S = 24 * 3600 };
+
+/* Lines of a rank, so that a log of many ranks can be read; rank 0's bar makes way. */
+static void write_line(io_log_level level, const char *line, void *context)
+{
+    static const char *const prefixes[] = {"error: ", "warning: ", "", ""};
+    segment_run *run = context;
+    char rank[24] = "";
+
+    if (run->world.rank > 0) snprintf(rank, sizeof rank, "[rank %d] ", run->world.rank);
+    if (run->report) job_segment_report_clear(run->report);
+    fprintf(stderr, "samed: %s%s%s\n", rank, prefixes[level], line);
+}
+
+static void set_log(segment_run *run)
+{
+    static const io_log_level levels[] = {IO_LOG_ERROR, IO_LOG_INFO, IO_LOG_DEBUG}; /* by verbosity + 1 */
+
+    io_log_set_level(levels[run->options->verbosity + 1]);
+    io_log_set_sink(write_line, run);
+}
+
+/* A faulty option, weight file or folder is not retried by anything: 2. Nothing to segment: 4. The rest: 1. */
+static int exit_of(io_status status)
+{
+    switch (status) {
+    case IO_OK: return JOB_EXIT_DONE;
+    case IO_ERR_MEMORY:
+    case IO_ERR_NO_SPACE:
+    case IO_ERR_DEVICE: return JOB_EXIT_RUN;
+    case IO_ERR_STOPPED: return JOB_EXIT_STOPPED;
+    default: return JOB_EXIT_USAGE;
+    }
+}
+
+/* status is the same on all ranks (job_all_ok): one line from rank 0. */
+static int leave(const segment_run *run, io_status status, int exit_code)
+{
+    if (status != IO_OK && run->world.rank == 0) io_log(IO_LOG_ERROR, "%s", io_last_error_text());
+    return exit_code;
+}
+
+static io_status remove_output(const char *folder, const char *name)
+{
+    char *path = NULL;
+    io_status status = io_path_join(folder, name, &path);
+
+    if (status == IO_OK) status = io_file_remove(path);
+    io_free(&path);
+    return status;
+}
+
+/* Rank 0: the folder is there, ours alone, and free of what an earlier run left half-done. */
+static io_status open_output(segment_run *run)
+{
+    const char *folder = run->options->output;
+
+    IO_TRY(io_folder_create(folder));
+    IO_TRY(job_lock_take(folder, &run->lock));
+    IO_TRY(io_folder_clean(folder, MAX_TEMPORARY_AGE_S));
+    IO_TRY(remove_output(folder, "done"));
+    return remove_output(folder, "failed.tsv");
+}
+
+static void set_outputs(segment_run *run)
+{
+    const segment_weights *weights = &run->weights;
+
+    run->outputs = (pipe_outputs){.folder = run->options->output,
+                                  .options = &run->options->pipe,
+                                  .names = weights->names,
+                                  .names_xml = weights->names_xml,
+                                  .label_bytes = weights->config.n_channels > 256 ? 2 : 1,
+                                  .n_classes = weights->config.n_channels,
+                                  .preview = run->options->preview,
+                                  .stats = run->options->stats,
+                                  .key = {.sam_sha256 = weights->sam_sha256,
+                                          .adapter_sha256 = weights->adapter_sha256,
+                                          .options = weights->options_text,
+                                          .version = SAMED_VERSION}};
+}
+
+/* Collective. Finished cases leave the plan; needs the hashes only when there is something to compare. */
+static io_status skip_done(segment_run *run, bool *is_identified)
+{
+    bool has_records = false;
+
+    *is_identified = false;
+    if (run->options->overwrite) return IO_OK;
+    IO_TRY(job_segment_plan_has_records(&run->world, &run->outputs, &run->plan, &has_records));
+    if (!has_records) return IO_OK;
+    *is_identified = true;
+    IO_TRY(job_segment_weights_identify(&run->world, &run->weights));
+    return job_segment_plan_check_done(&run->world, &run->outputs, &run->plan);
+}
+
+static io_status start_rank(segment_run *run)
+{
+    if (run->world.rank == 0) IO_TRY(job_segment_report_create(run, &run->report));
+    IO_TRY(job_queue_create(run->plan.to_do, run->plan.manifest->n_cases, &run->queue));
+    IO_TRY(job_segment_reader_start(run, &run->reader));
+    if (run->team.comm.rank == 0) IO_TRY(job_segment_writer_start(run, &run->writer));
+    job_segment_loop_begin(run);
+    return IO_OK;
+}
+
+/* Collective. Teams, queue and threads; then the weights, while the reader already reads. */
+static io_status start(segment_run *run, bool is_identified)
+{
+    io_status status;
+    job_post_events events = {job_segment_report_progressed, job_segment_report_ended, NULL};
+
+    job_team_create(&run->world, job_segment_team_size(run->options, &run->plan, run->world.size), &run->team);
+    status = start_rank(run);
+    if (!job_all_ok(&run->world, &status, NULL)) return status;
+    events.context = run->report;
+    IO_TRY(job_post_create(&run->world, &run->team, run->queue, &events, &run->post));
+    status = job_segment_weights_pack(run->options, &run->share, &run->weights);
+    if (!job_all_ok(&run->world, &status, NULL)) return status;
+    if (!is_identified) IO_TRY(job_segment_weights_identify(&run->world, &run->weights));
+    return job_selfcheck_report(&run->world, &run->share, run->team.comm.size, run->weights.device->description);
+}
+
+/* Collective. Rank 0 writes what comes at the end; all ranks leave with the same code. */
+static int finish(segment_run *run)
+{
+    io_status status = IO_OK;
+    int exit_code = JOB_EXIT_RUN;
+
+    if (run->world.rank == 0) status = job_segment_report_finish(run->report, &exit_code);
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_RUN);
+    job_comm_bcast(&run->world, &exit_code, sizeof exit_code, 0);
+    return exit_code;
+}
+
+/* Collective. */
+static int segment_all(segment_run *run)
+{
+    io_status status = IO_OK;
+    bool is_identified;
+
+    if (run->world.rank == 0) status = open_output(run);
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, exit_of(status));
+    status = job_segment_weights_open(&run->world, run->options, &run->weights);
+    if (status != IO_OK) return leave(run, status, exit_of(status));
+    set_outputs(run);
+    status = skip_done(run, &is_identified);
+    if (status != IO_OK) return leave(run, status, exit_of(status));
+    if (run->world.rank == 0)
+        io_log(IO_LOG_INFO, "%zu cases, %lld of them done before; %lld slices to do", run->plan.manifest->n_cases,
+               (long long)run->plan.n_done, (long long)run->plan.slices_left);
+    if (run->plan.n_left == 0 && run->world.rank == 0) {
+        status = job_segment_report_create(run, &run->report);
+    } else if (run->plan.n_left > 0) {
+        status = start(run, is_identified);
+        if (status == IO_OK) status = job_segment_loop(run);
+    }
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, exit_of(status));
+    return finish(run);
+}
+
+/* Collective. */
+static int plan_and_segment(segment_run *run)
+{
+    io_status status = job_selfcheck_launch(job_comm_claimed_size(), run->world.size);
+
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_USAGE);
+    status = job_device_share_find(&run->world, run->options->n_threads, &run->share);
+    if (status != IO_OK) return leave(run, status, JOB_EXIT_RUN);
+    status = job_segment_plan_create(&run->world, run->options, &run->plan);
+    if (status != IO_OK) return leave(run, status, status == IO_ERR_NOT_FOUND ? JOB_EXIT_NOTHING : exit_of(status));
+    if (!run->options->dry_run) return segment_all(run);
+    if (run->world.rank == 0) status = job_segment_dry_run(run);
+    (void)job_all_ok(&run->world, &status, NULL);
+    return leave(run, status, exit_of(status));
+}
+
+static void free_run(segment_run *run)
+{
+    job_segment_reader_free(&run->reader);
+    job_segment_writer_free(&run->writer);
+    job_post_free(&run->post);
+    job_queue_free(&run->queue);
+    job_team_free(&run->team);
+    job_segment_report_free(&run->report);
+    job_segment_weights_free(&run->weights);
+    job_segment_plan_free(&run->plan);
+    job_lock_free(&run->lock);
+}
+
+int job_segment_main(int argc, char **argv)
+{
+    segment_run run = {0};
+    job_segment_options options;
+    io_status status;
+    int code = job_options_segment(argc, argv, &options);
+
+    if (code >= 0) goto done;
+    run.options = &options;
+    status = job_comm_init(&run.world);
+    set_log(&run);
+    job_stop_install();
+    code = status == IO_OK ? plan_and_segment(&run) : leave(&run, status, JOB_EXIT_RUN);
+    io_log_set_sink(NULL, NULL);
+    free_run(&run);
+    job_comm_finalize();
+done:
+    job_options_free(&options);
+    return code;
+}

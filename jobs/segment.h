@@ -1,0 +1,170 @@
+/* The inside of `samed segment`: what the phases share. Phases, each in a file of its own:
+ *
+ *   segment.c          order of the phases, rank 0's folder and lock
+ *   segment_plan.c     cases, header plan, what is already done, teams, --dry-run
+ *   segment_weights.c  weights, network, labels, what identifies them
+ *   segment_reader.c   thread: cases -> batches of slices, bounded
+ *   segment_loop.c     main thread: the network, the team, the queue
+ *   segment_writer.c   thread: label maps -> files
+ *   segment_report.c   rank 0: failed.tsv, tables, run.json, JSON lines, the done marker
+ *
+ *   reader --batches--> main (MPI, device) --labels--> writer --outcomes--> main -> rank 0
+ */
+#ifndef JOBS_SEGMENT_H
+#define JOBS_SEGMENT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "io/labels.h"
+#include "io/manifest.h"
+#include "io/tensors.h"
+#include "jobs/channel.h"
+#include "jobs/comm.h"
+#include "jobs/devices.h"
+#include "jobs/lock.h"
+#include "jobs/options.h"
+#include "jobs/post.h"
+#include "jobs/progress.h"
+#include "jobs/queue.h"
+#include "jobs/team.h"
+#include "model/sam.h"
+#include "pipeline/case.h"
+
+enum { SEGMENT_OPTIONS_BYTES = 384 };
+
+/* The cases of a run, the same on all ranks. */
+typedef struct segment_plan {
+    io_manifest *manifest;
+    int64_t *n_slices; /* [n_cases] by the headers; 1 for a case whose header cannot be read: its failure is found when it is its turn */
+    int64_t *n_voxels; /* [n_cases] */
+    int64_t *is_done;  /* [n_cases] 1 when finished by an earlier run */
+    int64_t *to_do;    /* [n_cases] slices still to be done, 0 for finished cases */
+    int64_t n_done, n_left, slices_left;
+} segment_plan;
+
+typedef struct segment_weights {
+    io_tensors *sam, *adapter;
+    model_config config;
+    model_device *device;
+    model_sam *network;
+    io_labels *names;
+    char *names_xml;
+    char sam_sha256[65], adapter_sha256[65];
+    char options_text[SEGMENT_OPTIONS_BYTES];
+    pthread_t hasher;
+    bool is_hashing;
+    io_status hash_status; /* of the thread, with its text */
+    char hash_text[JOB_TEXT_BYTES];
+} segment_weights;
+
+/* One case on its way through a rank. Handed from thread to thread; one owner at a time. */
+typedef struct segment_work {
+    int64_t case_index;
+    pipe_case *body; /* NULL when opening failed */
+    io_status status;
+    const char *stage;
+    char text[JOB_TEXT_BYTES];
+    atomic_bool is_dropped;                    /* set by the main thread: the reader makes no more slices of it */
+    pipe_labelmap *map;                        /* leader */
+    uint8_t *share;                            /* members: [n_share][rows][cols] of label_bytes */
+    int64_t *share_ks;                         /* members: [n_share] */
+    int64_t n_share;                           /* slices of this rank */
+    double started, zoom_s, model_s, gather_s; /* seconds; zoom_s is the reader's until the last batch */
+} segment_work;
+
+typedef enum segment_item_kind { SEGMENT_OPENED, SEGMENT_BATCH, SEGMENT_END } segment_item_kind;
+
+/* What the reader hands to the main thread, in order: one OPENED, BATCHes if it opened well, one END. */
+typedef struct segment_item {
+    segment_item_kind kind;
+    segment_work *work;
+    int64_t first; /* BATCH: index in this rank's share of the batch's first slice */
+    int n;         /* slices */
+    float *images; /* [n][S][S]; goes back to the reader */
+} segment_item;
+
+typedef struct segment_reader segment_reader;
+typedef struct segment_writer segment_writer;
+typedef struct segment_report segment_report;
+
+/* One rank's run. */
+typedef struct segment_run {
+    const job_segment_options *options;
+    job_comm world;
+    job_team team;
+    job_device_share share;
+    segment_plan plan;
+    segment_weights weights;
+    pipe_outputs outputs;
+    job_queue *queue;
+    job_post *post;
+    job_lock *lock;         /* rank 0 */
+    segment_report *report; /* rank 0 */
+    segment_reader *reader;
+    segment_writer *writer;
+    bool has_told_stop, is_polling;
+} segment_run;
+
+/* segment_plan.c */
+/* Collective. Rank 0 finds the cases, every rank reads some headers. */
+io_status job_segment_plan_create(const job_comm *world, const job_segment_options *options, segment_plan *out);
+void job_segment_plan_free(segment_plan *plan);
+/* Collective. Finds finished cases (all ranks share the reading). */
+io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs *outputs, segment_plan *plan);
+/* Collective. Is there any record, so that checking is needed? */
+io_status job_segment_plan_has_records(const job_comm *world, const pipe_outputs *outputs, const segment_plan *plan, bool *out);
+int job_segment_team_size(const job_segment_options *options, const segment_plan *plan, int n_ranks);
+/* Prints the plan of --dry-run. Rank 0. */
+io_status job_segment_dry_run(const segment_run *run);
+
+/* segment_weights.c */
+/* Collective. Opens the files, infers the network, reads the labels and starts the hash thread of rank 0. */
+io_status job_segment_weights_open(const job_comm *world, const job_segment_options *options, segment_weights *weights);
+/* Packs the network onto the device. */
+io_status job_segment_weights_pack(const job_segment_options *options, const job_device_share *share, segment_weights *weights);
+/* Collective. Waits for the hashes and makes them known to all ranks. */
+io_status job_segment_weights_identify(const job_comm *world, segment_weights *weights);
+void job_segment_weights_free(segment_weights *weights);
+
+/* segment_reader.c */
+io_status job_segment_reader_start(const segment_run *run, segment_reader **out);
+/* Never waits: the reader has room for the case under way and the next. */
+void job_segment_reader_add(segment_reader *reader, int64_t case_index);
+/* The next item; false when none came within timeout_ms. */
+bool job_segment_reader_take(segment_reader *reader, segment_item *item, int timeout_ms);
+void job_segment_reader_return(segment_reader *reader, float *images);
+void job_segment_reader_free(segment_reader **reader);
+void job_segment_work_free(segment_work **work);
+
+/* segment_writer.c */
+io_status job_segment_writer_start(const segment_run *run, segment_writer **out);
+bool job_segment_writer_has_room(segment_writer *writer);
+/* Takes the work over. */
+void job_segment_writer_add(segment_writer *writer, segment_work *work);
+/* A finished case, if there is one. */
+bool job_segment_writer_take(segment_writer *writer, job_outcome *outcome);
+/* No more cases will come; true once all are written. */
+bool job_segment_writer_finish(segment_writer *writer);
+void job_segment_writer_free(segment_writer **writer);
+
+/* segment_loop.c */
+/* The reader begins the team's first case: while the weights are packed. */
+void job_segment_loop_begin(segment_run *run);
+/* Collective. All cases of this rank's team. */
+io_status job_segment_loop(segment_run *run);
+/* Between slices and while waiting: news from the writer, the queue's messages, progress, signals. */
+void job_segment_poll(void *run);
+
+/* segment_report.c */
+io_status job_segment_report_create(const segment_run *run, segment_report **out);
+void job_segment_report_free(segment_report **report);
+void job_segment_report_progressed(void *report, int64_t n_slices);
+void job_segment_report_ended(void *report, const job_outcome *outcome);
+void job_segment_report_show(segment_report *report);
+/* Takes the progress bar away before a line is printed. */
+void job_segment_report_clear(segment_report *report);
+/* Writes everything that comes at the end; *exit_code is the run's. */
+io_status job_segment_report_finish(segment_report *report, int *exit_code);
+
+#endif

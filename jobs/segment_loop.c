@@ -1,0 +1,359 @@
+/* The main thread: cases from the queue, slices through the network, labels to the leader. See segment.h.
+ *
+ * One case: agree that all opened it -> segment this rank's share -> agree that all are well -> gather at the leader -> writer.
+ * Meanwhile the leader asks for the next case when few slices are left and announces it to the team, so that all readers go on. */
+#include <stdio.h>
+#include <string.h>
+
+#include "io/log.h"
+#include "io/memory.h"
+#include "jobs/exits.h"
+#include "jobs/segment.h"
+#include "jobs/stop.h"
+
+enum {
+    ASK_BEFORE = 12, /* slices left of a rank's share when the leader asks for the next case: time for the answer and for reading it */
+    WAIT_MS = 20     /* how long rank 0 leaves the queue unattended while it waits for a slice */
+};
+
+/* A signal leaves 30 s at least on most clusters; a case that can be finished within this is. */
+static const double grace_s = 25;
+
+/* The labels of one network call and of one slice, reused. */
+typedef struct loop_state {
+    segment_run *run;
+    segment_work *work; /* under way */
+    uint16_t *labels;   /* [batch][S][S] */
+    uint16_t *slice;    /* [rows][cols] of the case under way */
+    job_announcement next;
+    bool has_asked, has_announced, has_read_ahead;
+    int64_t n_reported; /* slices of this case that rank 0 knows of */
+} loop_state;
+
+static void send_outcomes(segment_run *run)
+{
+    job_outcome outcome;
+
+    if (!run->writer) return;
+    while (job_segment_writer_take(run->writer, &outcome)) {
+        if (outcome.status == IO_ERR_NO_SPACE || outcome.status == IO_ERR_MEMORY)
+            job_abort(JOB_EXIT_RUN, "case %s: %s; make room and start again: finished cases are kept",
+                      run->plan.manifest->cases[outcome.case_index].id, outcome.text);
+        job_post_outcome(run->post, &outcome);
+    }
+}
+
+static void poll_once(segment_run *run)
+{
+    send_outcomes(run);
+    if (run->team.comm.rank == 0 && job_stop_asked() && !run->has_told_stop) {
+        run->has_told_stop = true;
+        job_post_stop(run->post);
+    }
+    if (run->world.rank != 0) return;
+    job_post_serve(run->post);
+    job_segment_report_show(run->report);
+    job_lock_touch(run->lock);
+}
+
+void job_segment_poll(void *argument)
+{
+    segment_run *run = argument;
+
+    if (!run->post || run->is_polling) return;
+    run->is_polling = true;
+    poll_once(run);
+    run->is_polling = false;
+}
+
+/* Lets the next case come closer, as far as it can without waiting. */
+static void advance_next(loop_state *state, bool may_ask)
+{
+    segment_run *run = state->run;
+    const bool is_leader = run->team.comm.rank == 0;
+    int64_t next;
+
+    if (is_leader && may_ask && !state->has_asked) {
+        job_post_ask(run->post);
+        state->has_asked = true;
+    }
+    if (is_leader && state->has_asked && !state->has_announced && job_post_answer(run->post, &next)) {
+        job_team_announce(&run->team, &state->next, next);
+        state->has_announced = true;
+    }
+    if (state->has_announced && !state->has_read_ahead && job_team_announced(&state->next)) {
+        if (state->next.value != JOB_QUEUE_EMPTY) job_segment_reader_add(run->reader, state->next.value);
+        state->has_read_ahead = true;
+    }
+}
+
+static void begin_next(loop_state *state)
+{
+    state->has_asked = state->has_announced = state->has_read_ahead = false;
+    if (state->run->team.comm.rank == 0) return;
+    job_team_announce(&state->run->team, &state->next, JOB_QUEUE_EMPTY);
+    state->has_announced = true;
+}
+
+static int64_t finish_next(loop_state *state)
+{
+    advance_next(state, true);
+    while (!state->has_read_ahead) {
+        job_segment_poll(state->run);
+        job_comm_rest();
+        advance_next(state, true);
+    }
+    return state->next.value;
+}
+
+static segment_item take_item(loop_state *state)
+{
+    segment_item item;
+
+    while (!job_segment_reader_take(state->run->reader, &item, WAIT_MS)) job_segment_poll(state->run);
+    return item;
+}
+
+static bool would_take_too_long(const loop_state *state, int64_t n_left)
+{
+    const int64_t n_done = state->work->n_share - n_left;
+
+    if (!job_stop_asked()) return false;
+    if (n_done == 0) return true;
+    return state->work->model_s / (double)n_done * (double)n_left > grace_s - job_stop_age();
+}
+
+static io_status put_slice(void *context, int64_t k, const void *labels)
+{
+    loop_state *state = context;
+    const segment_work *work = state->work;
+    const size_t n = (size_t)work->body->rows * (size_t)work->body->cols;
+    const uint8_t *narrow = labels;
+
+    if (state->run->outputs.label_bytes == 2) {
+        memcpy(state->slice, labels, n * 2);
+    } else {
+        for (size_t i = 0; i < n; i++) state->slice[i] = narrow[i];
+    }
+    return pipe_labelmap_put(work->map, k, state->slice);
+}
+
+/* A member keeps its slices until the team gathers, as narrow as they will be written. */
+static void keep_slice(loop_state *state, int64_t i, int64_t k)
+{
+    segment_work *work = state->work;
+    const size_t n = (size_t)work->body->rows * (size_t)work->body->cols;
+    const size_t label_bytes = (size_t)state->run->outputs.label_bytes;
+    uint8_t *narrow = work->share + (size_t)i * n * label_bytes;
+
+    work->share_ks[i] = k;
+    if (label_bytes == 2)
+        memcpy(narrow, state->slice, n * 2);
+    else
+        for (size_t p = 0; p < n; p++) narrow[p] = (uint8_t)state->slice[p];
+}
+
+static io_status segment_batch(loop_state *state, const segment_item *item)
+{
+    segment_run *run = state->run;
+    const size_t pixels = (size_t)run->options->pipe.image_size * (size_t)run->options->pipe.image_size;
+    const double start = job_time_now();
+
+    if (model_sam_segment(run->weights.network, item->images, item->n, state->labels) != IO_OK)
+        job_abort(JOB_EXIT_RUN, "case %s: the network failed: %s", run->plan.manifest->cases[item->work->case_index].id, io_last_error());
+    item->work->model_s += job_time_now() - start;
+    for (int b = 0; b < item->n; b++) {
+        const int64_t k = job_team_share_at(&run->team, item->first + b);
+        pipe_labels_zoom_back(item->work->body->slices, state->labels + (size_t)b * pixels, state->slice);
+        if (run->team.comm.rank == 0)
+            IO_TRY(pipe_labelmap_put(item->work->map, k, state->slice));
+        else
+            keep_slice(state, item->first + b, k);
+    }
+    return IO_OK;
+}
+
+/* Room for the case's labels. */
+static io_status prepare_case(loop_state *state)
+{
+    segment_run *run = state->run;
+    segment_work *work = state->work;
+    size_t slice_bytes;
+
+    work->n_share = job_team_share_count(&run->team, work->body->n_slices);
+    IO_TRY(io_size_mul((size_t)work->body->rows, (size_t)work->body->cols, &slice_bytes));
+    io_free(&state->slice);
+    IO_TRY(io_alloc(slice_bytes, sizeof *state->slice, (void **)&state->slice));
+    if (run->team.comm.rank == 0) return pipe_labelmap_create(work->body->slices, run->outputs.label_bytes, &work->map);
+    IO_TRY(io_alloc((size_t)work->n_share, sizeof *work->share_ks, (void **)&work->share_ks));
+    IO_TRY(io_size_mul(slice_bytes, (size_t)run->outputs.label_bytes, &slice_bytes));
+    return io_alloc((size_t)work->n_share, slice_bytes, (void **)&work->share);
+}
+
+/* Progress of the team, judged by the leader's own share. */
+static void tell_progress(loop_state *state, int64_t n_share_done)
+{
+    const segment_run *run = state->run;
+    int64_t n = n_share_done * run->team.comm.size;
+
+    if (run->team.comm.rank != 0) return;
+    if (n > state->work->body->n_slices) n = state->work->body->n_slices;
+    job_post_progress(run->post, n - state->n_reported);
+    state->n_reported = n;
+}
+
+/* This rank's share, batch by batch, until the reader's END. */
+static io_status segment_share(loop_state *state)
+{
+    io_status status = IO_OK;
+    segment_work *work = state->work;
+
+    for (segment_item item = take_item(state); item.kind != SEGMENT_END; item = take_item(state)) {
+        const int64_t n_left = work->n_share - item.first;
+        if (status == IO_OK && would_take_too_long(state, n_left))
+            status = IO_FAIL(IO_ERR_STOPPED, "dropped for %s: %lld slices were left", job_stop_name(), (long long)n_left);
+        if (status == IO_OK) status = segment_batch(state, &item);
+        if (status != IO_OK) atomic_store(&work->is_dropped, true);
+        job_segment_reader_return(state->run->reader, item.images);
+        if (status == IO_OK) tell_progress(state, item.first + item.n);
+        advance_next(state, n_left - item.n <= ASK_BEFORE);
+        job_segment_poll(state->run);
+    }
+    return status;
+}
+
+static void drain_case(loop_state *state)
+{
+    atomic_store(&state->work->is_dropped, true);
+    for (segment_item item = take_item(state); item.kind != SEGMENT_END; item = take_item(state))
+        job_segment_reader_return(state->run->reader, item.images);
+}
+
+static void report_failure(loop_state *state, io_status status, const char *stage)
+{
+    segment_run *run = state->run;
+    job_outcome outcome = {.case_index = state->work->case_index, .status = status, .n_slices = 0};
+
+    if (run->team.comm.rank != 0) return;
+    outcome.seconds = job_time_now() - state->work->started;
+    snprintf(outcome.stage, sizeof outcome.stage, "%s", stage);
+    snprintf(outcome.text, sizeof outcome.text, "%s", io_last_error_text());
+    if (state->n_reported) job_post_progress(run->post, -state->n_reported);
+    job_post_outcome(run->post, &outcome);
+}
+
+/* Collective over the team. Opened everywhere, and nobody was told to stop? */
+static bool is_opened(loop_state *state)
+{
+    segment_work *work = state->work;
+    io_status status = work->status;
+
+    if (status != IO_OK) (void)IO_FAIL(status, "%s", work->text);
+    if (status == IO_OK && job_stop_asked()) status = IO_FAIL(IO_ERR_STOPPED, "not begun because of %s", job_stop_name());
+    if (status == IO_OK) status = prepare_case(state);
+    if (job_all_ok(&state->run->team.comm, &status, NULL)) return true;
+    if (work->status == IO_OK)
+        drain_case(state);
+    else
+        (void)take_item(state); /* END follows at once */
+    report_failure(state, status, work->stage);
+    return false;
+}
+
+static void hand_to_writer(loop_state *state)
+{
+    segment_run *run = state->run;
+
+    if (run->team.comm.rank != 0) return;
+    while (!job_segment_writer_has_room(run->writer)) {
+        job_segment_poll(run);
+        job_comm_rest();
+    }
+    job_segment_writer_add(run->writer, state->work);
+    state->work = NULL;
+}
+
+/* Collective over the team. */
+static io_status gather_case(loop_state *state)
+{
+    segment_work *work = state->work;
+    const double start = job_time_now();
+    const size_t slice_bytes = (size_t)work->body->rows * (size_t)work->body->cols * (size_t)state->run->outputs.label_bytes;
+    io_status status = job_team_gather(&state->run->team, work->share_ks, work->share, work->n_share, slice_bytes, put_slice, state);
+
+    work->gather_s = job_time_now() - start;
+    (void)job_all_ok(&state->run->team.comm, &status, NULL);
+    return status;
+}
+
+/* Collective over the team. A case that fails is reported and freed. */
+static void segment_case(loop_state *state)
+{
+    io_status status;
+
+    state->work = take_item(state).work; /* OPENED */
+    state->n_reported = 0;
+    if (!is_opened(state)) goto done;
+    status = segment_share(state);
+    if (job_all_ok(&state->run->team.comm, &status, NULL)) status = gather_case(state);
+    if (status == IO_OK)
+        hand_to_writer(state);
+    else
+        report_failure(state, status, "segment");
+done:
+    job_segment_work_free(&state->work);
+}
+
+static void run_cases(loop_state *state)
+{
+    int64_t current = job_queue_at(state->run->queue, (size_t)state->run->team.index);
+
+    while (current != JOB_QUEUE_EMPTY) {
+        begin_next(state);
+        segment_case(state);
+        current = finish_next(state);
+    }
+}
+
+/* The leader's files are written, rank 0 has heard of all of them, and everybody knows that the end is there. Collective. */
+static void end_loop(segment_run *run)
+{
+    if (run->team.comm.rank == 0) {
+        while (!job_segment_writer_finish(run->writer)) {
+            job_segment_poll(run);
+            job_comm_rest();
+        }
+        send_outcomes(run);
+        job_post_leave(run->post);
+    }
+    while (run->world.rank == 0 && !job_post_all_left(run->post)) {
+        job_segment_poll(run);
+        job_comm_rest();
+    }
+    job_comm_barrier(&run->world);
+}
+
+void job_segment_loop_begin(segment_run *run)
+{
+    const int64_t first = job_queue_at(run->queue, (size_t)run->team.index);
+
+    if (first != JOB_QUEUE_EMPTY) job_segment_reader_add(run->reader, first);
+}
+
+io_status job_segment_loop(segment_run *run)
+{
+    io_status status = IO_OK;
+    loop_state state = {.run = run};
+    const size_t pixels = (size_t)run->options->pipe.image_size * (size_t)run->options->pipe.image_size;
+
+    status = io_alloc((size_t)run->options->batch * pixels, sizeof *state.labels, (void **)&state.labels);
+    if (!job_all_ok(&run->world, &status, NULL)) goto done;
+    job_comm_set_idle(job_segment_poll, run);
+    run_cases(&state);
+    end_loop(run);
+    job_comm_set_idle(NULL, NULL);
+done:
+    io_free(&state.slice);
+    io_free(&state.labels);
+    return status;
+}

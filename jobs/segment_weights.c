@@ -1,0 +1,104 @@
+/* Weight files, the network, the label names, and the hashes that identify them. See segment.h. */
+#include <stdio.h>
+#include <string.h>
+
+#include "io/hash.h"
+#include "io/log.h"
+#include "io/memory.h"
+#include "jobs/segment.h"
+#include "jobs/weights.h"
+
+static io_status open_files(const job_segment_options *options, segment_weights *weights)
+{
+    IO_TRY(io_tensors_open(options->sam, &weights->sam));
+    if (options->adapter) IO_TRY(io_tensors_open(options->adapter, &weights->adapter));
+    return model_config_infer(weights->sam, weights->adapter, options->pipe.image_size, &weights->config);
+}
+
+static io_status read_names(const job_segment_options *options, segment_weights *weights)
+{
+    const int n_classes = weights->config.n_channels;
+
+    if (options->labels)
+        IO_TRY(io_labels_read(options->labels, &weights->names));
+    else
+        IO_TRY(io_labels_default(n_classes, &weights->names));
+    for (size_t i = 0; i < weights->names->n_labels; i++)
+        if (weights->names->labels[i].value >= n_classes)
+            return IO_FAIL(IO_ERR_MISMATCH,
+                           "%s: names label %d (%s), but the network has %d classes (0 to %d); give the table of these weights",
+                           options->labels, weights->names->labels[i].value, weights->names->labels[i].name, n_classes, n_classes - 1);
+    return io_labels_xml(weights->names, &weights->names_xml);
+}
+
+/* Everything that can change a byte of an output, and nothing that cannot: ranks, teams, threads and batch stay out. */
+static io_status print_options(const job_segment_options *options, segment_weights *weights)
+{
+    char pipe_text[160], names_sha256[65];
+
+    pipe_options_text(&options->pipe, pipe_text);
+    IO_TRY(io_hash_bytes(weights->names_xml, strlen(weights->names_xml), names_sha256));
+    snprintf(weights->options_text, sizeof weights->options_text, "%s precision=%s names=%.16s", pipe_text,
+             job_precision_name(options->precision), names_sha256);
+    return IO_OK;
+}
+
+static void *hash_files(void *argument)
+{
+    segment_weights *weights = argument;
+
+    weights->hash_status = io_hash_file(io_tensors_path(weights->sam), weights->sam_sha256);
+    if (weights->hash_status == IO_OK && weights->adapter)
+        weights->hash_status = io_hash_file(io_tensors_path(weights->adapter), weights->adapter_sha256);
+    if (weights->hash_status != IO_OK) snprintf(weights->hash_text, sizeof weights->hash_text, "%s", io_last_error_text());
+    return NULL;
+}
+
+io_status job_segment_weights_open(const job_comm *world, const job_segment_options *options, segment_weights *weights)
+{
+    io_status status = open_files(options, weights);
+
+    if (status == IO_OK) status = read_names(options, weights);
+    if (status == IO_OK) status = print_options(options, weights);
+    if (!job_all_ok(world, &status, NULL)) return status;
+    if (world->rank != 0) return IO_OK;
+    weights->is_hashing = pthread_create(&weights->hasher, NULL, hash_files, weights) == 0;
+    if (!weights->is_hashing) hash_files(weights);
+    return IO_OK;
+}
+
+io_status job_segment_weights_pack(const job_segment_options *options, const job_device_share *share, segment_weights *weights)
+{
+    IO_TRY(model_device_open(options->device, share->local_rank, options->precision, share->n_threads, &weights->device));
+    return model_sam_create(weights->device, &weights->config, weights->sam, weights->adapter, options->batch, &weights->network);
+}
+
+io_status job_segment_weights_identify(const job_comm *world, segment_weights *weights)
+{
+    io_status status = IO_OK;
+    const char *name;
+
+    if (weights->is_hashing) pthread_join(weights->hasher, NULL);
+    weights->is_hashing = false;
+    if (world->rank == 0 && weights->hash_status != IO_OK) status = IO_FAIL(weights->hash_status, "%s", weights->hash_text);
+    if (!job_all_ok(world, &status, NULL)) return status;
+    job_comm_bcast(world, weights->sam_sha256, sizeof weights->sam_sha256, 0);
+    job_comm_bcast(world, weights->adapter_sha256, sizeof weights->adapter_sha256, 0);
+    name = job_weights_published_name(weights->sam_sha256);
+    if (world->rank == 0)
+        io_log(IO_LOG_INFO, "weights: %s (SHA-256 %.12s%s%s)", io_tensors_path(weights->sam), weights->sam_sha256, name ? ", Meta's " : "",
+               name ? name : "");
+    return IO_OK;
+}
+
+void job_segment_weights_free(segment_weights *weights)
+{
+    if (weights->is_hashing) pthread_join(weights->hasher, NULL);
+    weights->is_hashing = false;
+    model_sam_free(&weights->network);
+    model_device_free(&weights->device);
+    io_labels_free(&weights->names);
+    io_free(&weights->names_xml);
+    io_tensors_free(&weights->adapter);
+    io_tensors_free(&weights->sam);
+}

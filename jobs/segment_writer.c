@@ -1,0 +1,128 @@
+/* The writer thread of a team's leader: label maps, previews, statistics, records. See segment.h. */
+#include <stdio.h>
+#include <string.h>
+
+#include "io/memory.h"
+#include "jobs/segment.h"
+
+enum { N_WAITING = 1, N_OUTCOMES = 8 };
+
+struct segment_writer {
+    const segment_run *run;
+    job_channel *works;    /* segment_work * */
+    job_channel *outcomes; /* job_outcome */
+    pthread_t thread;
+    bool is_running;
+    atomic_bool is_finished;
+};
+
+static io_status print_details(const segment_run *run, const segment_work *work, io_json **out)
+{
+    io_status status = IO_OK;
+    io_json *details = NULL;
+    const io_case *c = &run->plan.manifest->cases[work->case_index];
+
+    IO_TRY_GOTO(status, done, io_json_create_object(&details));
+    IO_TRY_GOTO(status, done, io_json_put_text(details, "case", c->id));
+    IO_TRY_GOTO(status, done, io_json_put_text(details, "input", c->path));
+    IO_TRY_GOTO(status, done, io_json_put_text(details, "host", job_comm_host()));
+    IO_TRY_GOTO(status, done, io_json_put_text(details, "device", run->weights.device->description));
+    IO_TRY_GOTO(status, done, io_json_put_number(details, "ranks", run->world.size));
+    IO_TRY_GOTO(status, done, io_json_put_number(details, "team", run->team.comm.size));
+    IO_TRY_GOTO(status, done, io_json_put_number(details, "slices", (double)work->body->n_slices));
+    IO_TRY_GOTO(status, done, io_json_put_number(details, "read_s", work->body->read_s));
+    IO_TRY_GOTO(status, done, io_json_put_number(details, "zoom_s", work->zoom_s));
+    IO_TRY_GOTO(status, done, io_json_put_number(details, "model_s", work->model_s));
+    IO_TRY_GOTO(status, done, io_json_put_number(details, "gather_s", work->gather_s));
+    *out = details;
+    details = NULL;
+done:
+    io_json_free(&details);
+    return status;
+}
+
+static io_status write_work(const segment_run *run, segment_work *work)
+{
+    io_status status = IO_OK;
+    io_json *details = NULL;
+    const void *labels;
+
+    IO_TRY_GOTO(status, done, pipe_labelmap_finish(work->map, &labels));
+    IO_TRY_GOTO(status, done, print_details(run, work, &details));
+    status = pipe_case_write(work->body, labels, &run->outputs, details);
+done:
+    io_json_free(&details);
+    return status;
+}
+
+static void *write_works(void *argument)
+{
+    segment_writer *writer = argument;
+    segment_work *work;
+
+    while (job_channel_pop(writer->works, &work, -1)) {
+        job_outcome outcome = {.case_index = work->case_index, .n_slices = work->body->n_slices, .stage = "write"};
+        outcome.status = write_work(writer->run, work);
+        if (outcome.status != IO_OK) snprintf(outcome.text, sizeof outcome.text, "%s", io_last_error_text());
+        outcome.seconds = job_time_now() - work->started;
+        job_segment_work_free(&work);
+        (void)job_channel_push(writer->outcomes, &outcome);
+    }
+    atomic_store(&writer->is_finished, true);
+    return NULL;
+}
+
+io_status job_segment_writer_start(const segment_run *run, segment_writer **out)
+{
+    io_status status = IO_OK;
+    segment_writer *writer = NULL;
+
+    IO_TRY_GOTO(status, done, io_alloc(1, sizeof *writer, (void **)&writer));
+    writer->run = run;
+    atomic_init(&writer->is_finished, false);
+    IO_TRY_GOTO(status, done, job_channel_create(N_WAITING, sizeof(segment_work *), &writer->works));
+    IO_TRY_GOTO(status, done, job_channel_create(N_OUTCOMES, sizeof(job_outcome), &writer->outcomes));
+    if (pthread_create(&writer->thread, NULL, write_works, writer) != 0) {
+        status = IO_FAIL(IO_ERR_MEMORY, "the writer thread cannot be started; raise the limit on processes (ulimit -u)");
+        goto done;
+    }
+    writer->is_running = true;
+    *out = writer;
+    writer = NULL;
+done:
+    job_segment_writer_free(&writer);
+    return status;
+}
+
+bool job_segment_writer_has_room(segment_writer *writer)
+{
+    return job_channel_count(writer->works) < N_WAITING;
+}
+
+void job_segment_writer_add(segment_writer *writer, segment_work *work)
+{
+    (void)job_channel_push(writer->works, &work);
+}
+
+bool job_segment_writer_take(segment_writer *writer, job_outcome *outcome)
+{
+    return job_channel_pop(writer->outcomes, outcome, 0);
+}
+
+bool job_segment_writer_finish(segment_writer *writer)
+{
+    job_channel_close(writer->works);
+    return atomic_load(&writer->is_finished);
+}
+
+void job_segment_writer_free(segment_writer **writer)
+{
+    if (!writer || !*writer) return;
+    if ((*writer)->is_running) {
+        job_channel_close((*writer)->works);
+        pthread_join((*writer)->thread, NULL);
+    }
+    job_channel_free(&(*writer)->works);
+    job_channel_free(&(*writer)->outcomes);
+    io_free(writer);
+}
