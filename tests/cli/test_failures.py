@@ -1,0 +1,171 @@
+"""One bad case never stops the others; a bad run says so once, with the right code."""
+import gzip
+import os
+import shutil
+import unittest
+
+import samed
+
+
+class BadCases(unittest.TestCase):
+    def setUp(self):
+        self.folder = samed.study()
+        self.images = samed.path(self.id() + ".images")
+        self.out = samed.path(self.id() + ".out")
+        shutil.copytree(os.path.join(self.folder, "imagesTr"), self.images)
+
+    def spoil(self):
+        """Four kinds of bad case beside the five good ones."""
+        good = os.path.join(self.images, "c0.nii.gz")
+        with open(good, "rb") as stream:
+            content = stream.read()
+        with open(os.path.join(self.images, "cut.nii.gz"), "wb") as stream:
+            stream.write(content[: len(content) // 2])
+        with open(os.path.join(self.images, "crc.nii.gz"), "wb") as stream:
+            stream.write(content[:-8] + bytes([content[-8] ^ 255]) + content[-7:])
+        with open(os.path.join(self.images, "noise.nii"), "wb") as stream:
+            stream.write(b"this is not an image" * 40)
+        samed.write_nifti(os.path.join(self.images, "time.nii"), (8, 8, 4, 2), payload=bytes(8 * 8 * 4 * 2 * 2))
+
+    def test_among_good_ones(self):
+        self.spoil()
+        for ranks, options in ((0, ()), (3, ("--team", "all")), (3, ("--team", "1"))):
+            with self.subTest(ranks=ranks, options=options):
+                out = f"{self.out}.{ranks}{''.join(options)}"
+                samed.check(samed.segment(self.folder, out, "-q", *options, images=self.images, ranks=ranks), 3)
+                rows = {row["case"]: row for row in samed.table(os.path.join(out, "failed.tsv"))}
+                self.assertEqual(sorted(rows), ["crc", "cut", "noise", "time"])
+                self.assertEqual({row["stage"] for row in rows.values()}, {"read"})
+                self.assertEqual(rows["crc"]["reason"], "checksum")
+                self.assertEqual(rows["cut"]["reason"], "truncated")
+                self.assertEqual(rows["noise"]["reason"], "format")
+                self.assertEqual(rows["time"]["reason"], "unsupported")
+                self.assertTrue(all(row["text"] for row in rows.values()))
+                self.assertEqual(sorted(samed.label_maps(out)), [f"c{i}_dseg.nii.gz" for i in range(5)])
+                with open(os.path.join(out, "done"), encoding="utf-8") as stream:
+                    self.assertEqual(stream.read(), "3\n")
+
+    def test_failed_table_goes_when_all_is_well(self):
+        self.spoil()
+        samed.check(samed.segment(self.folder, self.out, "-q", images=self.images), 3)
+        for name in ("cut.nii.gz", "crc.nii.gz", "noise.nii", "time.nii"):
+            os.remove(os.path.join(self.images, name))
+        before = samed.stamps(self.out)
+        samed.check(samed.segment(self.folder, self.out, "-q", images=self.images))
+        self.assertEqual(samed.stamps(self.out), before)
+        self.assertFalse(os.path.exists(os.path.join(self.out, "failed.tsv")))
+
+    def test_missing_file_is_a_failed_case(self):
+        listing = samed.path("cases.tsv")
+        with open(listing, "w", encoding="utf-8") as stream:
+            stream.write(f"# a comment\none\t{self.images}/c0.nii.gz\ngone\t{self.images}/nothere.nii.gz\n")
+        samed.check(samed.run("segment", "--list", listing, "-o", self.out, *samed.weights(self.folder), "--image-size", samed.SIZE, "-q"), 3)
+        rows = samed.table(os.path.join(self.out, "failed.tsv"))
+        self.assertEqual([(row["case"], row["reason"]) for row in rows], [("gone", "not_found")])
+        self.assertEqual(list(samed.label_maps(self.out)), ["one_dseg.nii.gz"])
+
+    def test_all_invalid(self):
+        bad = samed.path("bad")
+        os.makedirs(bad)
+        with gzip.open(os.path.join(bad, "a.nii.gz"), "wb") as stream:
+            stream.write(b"no image")
+        for ranks in (0, 2):
+            samed.check(samed.segment(self.folder, f"{self.out}.{ranks}", "-q", images=bad, ranks=ranks), 4)
+
+    def test_empty_folder(self):
+        empty = samed.path("empty")
+        os.makedirs(empty)
+        samed.check(samed.segment(self.folder, self.out, images=empty), 4)
+
+    def test_output_among_inputs(self):
+        samed.check(samed.segment(self.folder, self.images, "-q", images=self.images))
+        before = samed.stamps(self.images)
+        samed.check(samed.segment(self.folder, self.images, "-q", images=self.images))
+        self.assertEqual(samed.stamps(self.images), before)
+        self.assertEqual(len(before), 5)
+
+
+class BadRuns(unittest.TestCase):
+    def setUp(self):
+        self.folder = samed.study()
+        self.out = samed.path(self.id() + ".out")
+
+    def refuse(self, *arguments, ranks=0, code=2, says=None, **changes):
+        process = samed.check(samed.run(*arguments, ranks=ranks, **changes), code)
+        lines = [line for line in process.stderr.splitlines() if line.startswith("samed")]
+        if says:
+            self.assertIn(says, process.stderr)
+            self.assertEqual(len([line for line in lines if says in line]), 1, process.stderr)
+        self.assertFalse(any("_dseg" in name for name in os.listdir(self.out)) if os.path.isdir(self.out) else False)
+        return process
+
+    def segment(self, *more, **keywords):
+        return self.refuse("segment", "-i", os.path.join(self.folder, "imagesTr"), "-o", self.out, *more, **keywords)
+
+    def test_missing_weights(self):
+        for ranks in (0, 3):
+            self.segment("--sam", "/nowhere/sam.pth", ranks=ranks, says="/nowhere/sam.pth")
+
+    def test_weights_that_are_none(self):
+        self.segment("--sam", os.path.join(self.folder, "imagesTr", "c0.nii.gz"), ranks=2)
+
+    def test_adapter_of_another_network(self):
+        other = samed.path("other")
+        samed.check(samed.run("phantom", "-q", "-o", other, "--cases", "0", "--weights", "vit_b"))
+        self.segment("--sam", os.path.join(self.folder, "sam_tiny.pth"), "--adapter", os.path.join(other, "samed_vit_b.pth"), ranks=2, says="samed_vit_b.pth")
+
+    def test_labels_beyond_the_network(self):
+        names = samed.path("names.json")
+        with open(names, "w", encoding="utf-8") as stream:
+            stream.write('{"labels": {"background": 0, "liver": 40}}')
+        self.segment(*samed.weights(self.folder), "--labels", names, says="liver")
+
+    def test_usage(self):
+        images = os.path.join(self.folder, "imagesTr")
+        for arguments in ((), ("segment",), ("fly",), ("segment", "--nonsense"), ("segment", "-i", images, "-o", self.out),
+                          ("segment", "-i", images, "--sam", "x"), ("segment", "-i", images, "-o", self.out, "--sam", "x", "--window", "5", "5"),
+                          ("segment", "-i", images, "-o", self.out, "--sam", "x", "--image-size", "100"),
+                          ("segment", "-i", images, "-o", self.out, "--sam", "x", "--team", "0"),
+                          ("segment", "-i", images, "-o", self.out, "--sam", "x", "--percentile", "1", "101"),
+                          ("segment", "-i", images, "-o", self.out, "--sam", "x", "--precision", "f16"),
+                          ("segment", "--list", "/nowhere.tsv", "-o", self.out, "--sam", "x"), ("info",), ("convert", "a"),
+                          ("phantom", "--cases", "2"), ("bench", "--batch", "x")):
+            with self.subTest(arguments=arguments):
+                process = self.refuse(*arguments)
+                self.assertTrue(process.stderr.startswith(("samed", "Usage")), process.stderr)
+
+    def test_usage_is_said_once(self):
+        process = self.segment("--nonsense", ranks=3)
+        self.assertEqual(process.stderr.count("--nonsense"), 1, process.stderr)
+
+    def test_help_and_version(self):
+        self.assertRegex(samed.check(samed.run("--version")).stdout, r"^samed \d+\.\d+\.\d+\n$")
+        self.assertIn("segment", samed.check(samed.run("--help")).stdout)
+        for name in ("segment", "info", "convert", "phantom", "bench"):
+            self.assertIn("--", samed.check(samed.run(name, "--help")).stdout)
+        self.assertEqual(samed.check(samed.run("segment", "--help", ranks=3)).stdout.count("Examples:"), 1)
+
+    def test_singletons(self):
+        for name, value in (("OMPI_COMM_WORLD_SIZE", "4"), ("PMI_SIZE", "4"), ("SLURM_STEP_NUM_TASKS", "4")):
+            with self.subTest(launcher=name):
+                self.segment(*samed.weights(self.folder), says="the launcher started 4 tasks", **{name: value})
+
+    def test_output_that_cannot_be_written(self):
+        blocked = samed.path("blocked")
+        with open(blocked, "w", encoding="utf-8") as stream:
+            stream.write("a file where a folder should be")
+        self.refuse("segment", "-i", os.path.join(self.folder, "imagesTr"), "-o", blocked, "--sam", "/nowhere/sam.pth", ranks=2)
+        if os.geteuid() != 0:  # root may write everywhere
+            closed = samed.path("closed")
+            os.makedirs(closed, mode=0o500)
+            self.refuse("segment", "-i", os.path.join(self.folder, "imagesTr"), "-o", closed, "--sam", "/nowhere/sam.pth")
+
+    def test_two_cases_of_one_name(self):
+        twin = samed.path("twin")
+        os.makedirs(twin)
+        shutil.copy(os.path.join(self.folder, "imagesTr", "c0.nii.gz"), twin)
+        self.refuse("segment", "-i", os.path.join(self.folder, "imagesTr"), twin, "-o", self.out, *samed.weights(self.folder), ranks=2, says="c0")
+
+
+if __name__ == "__main__":
+    unittest.main()

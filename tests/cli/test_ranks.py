@@ -1,0 +1,49 @@
+"""The label maps are the same bytes for any ranks, teams, threads and batch."""
+import unittest
+
+import samed
+
+
+class Ranks(unittest.TestCase):
+    def setUp(self):
+        self.folder = samed.study()
+        self.reference = samed.path("reference")
+        samed.check(samed.segment(self.folder, self.reference, "-q"))
+        self.expected = samed.label_maps(self.reference)
+        self.assertEqual(len(self.expected), 5)
+        self.assertEqual(len(set(self.expected.values())), 5)
+
+    def compare(self, name, *options, ranks=0):
+        out = samed.path(f"{self.id()}.{name}")
+        samed.check(samed.segment(self.folder, out, "-q", *options, ranks=ranks))
+        self.assertEqual(samed.label_maps(out), self.expected, name)
+        self.assertEqual(samed.leftovers(out), [])
+
+    def test_ranks_and_teams(self):
+        for ranks in (1, 2, 3, 4):
+            for team in ("1", "2", "all", "auto"):
+                if ranks == 1 and team != "auto":
+                    continue
+                with self.subTest(ranks=ranks, team=team):
+                    self.compare(f"{ranks}.{team}", "--team", team, ranks=ranks)
+
+    def test_batch_and_threads(self):
+        for batch, threads in ((3, 1), (1, 2), (16, 2)):
+            with self.subTest(batch=batch, threads=threads):
+                self.compare(f"b{batch}t{threads}", "--batch", batch, "--threads", threads)
+
+    def test_batch_in_teams(self):
+        self.compare("team", "--team", "2", "--batch", "4", ranks=4)
+
+    def test_more_ranks_than_cases_and_slices(self):
+        folder = samed.study(cases=1, size=(20, 20, 2), seed=9)
+        alone, together = samed.path("few.alone"), samed.path("few.together")
+        samed.check(samed.segment(folder, alone, "-q"))
+        samed.check(samed.segment(folder, together, "-q", "--team", "all", ranks=4))
+        self.assertEqual(samed.label_maps(alone), samed.label_maps(together))
+        samed.check(samed.segment(folder, samed.path("few.single"), "-q", "--team", "1", ranks=4))
+        self.assertEqual(samed.label_maps(alone), samed.label_maps(samed.path("few.single")))
+
+
+if __name__ == "__main__":
+    unittest.main()

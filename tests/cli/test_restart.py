@@ -1,0 +1,133 @@
+"""Killed, damaged, stopped: started again, the same bytes come out and nothing is done twice."""
+import os
+import signal
+import subprocess
+import unittest
+
+import samed
+
+
+def copy_reference(folder, name):
+    out = samed.path(name)
+    samed.check(samed.segment(folder, out, "-q"))
+    return out
+
+
+class Restart(unittest.TestCase):
+    def setUp(self):
+        self.folder = samed.study(cases=8, size=(24, 24, 9), seed=20)
+        self.out = samed.path(self.id())
+
+    def run_until(self, n_records, ranks, *options):
+        """Starts a slow run and returns it once n_records cases are done."""
+        process = samed.start(*samed.segment_arguments(self.folder, self.out, "-q", "--image-size", "512", *options), ranks=ranks)
+        samed.wait_for(lambda: process.poll() is not None or (os.path.isdir(self.out) and len(samed.stamps(self.out)) >= n_records),
+                       f"{n_records} cases")
+        self.assertIsNone(process.poll(), "the run ended before it could be interrupted")
+        return process
+
+    def finish(self, ranks=0):
+        """Continues, and compares with a run that was not interrupted."""
+        before = samed.stamps(self.out)
+        samed.check(samed.segment(self.folder, self.out, "-q", "--image-size", "512", ranks=ranks))
+        after = samed.stamps(self.out)
+        self.assertEqual({name: after[name] for name in before}, before, "finished cases were done again")
+        self.assertEqual(len(after), 8)
+        reference = samed.path("uninterrupted")
+        if not os.path.isdir(reference):
+            samed.check(samed.segment(self.folder, reference, "-q", "--image-size", "512"))
+        self.assertEqual(samed.label_maps(self.out), samed.label_maps(reference))
+        self.assertEqual(samed.leftovers(self.out), [])
+        self.assertTrue(os.path.exists(os.path.join(self.out, "done")))
+
+    def test_killed_alone(self):
+        samed.kill_all(self.run_until(2, 0))
+        self.assertFalse(os.path.exists(os.path.join(self.out, "done")))
+        self.finish()
+
+    def test_killed_on_two_ranks_continued_on_three(self):
+        samed.kill_all(self.run_until(2, 2))
+        self.finish(ranks=3)
+
+    def test_sigterm_stops_in_good_order(self):
+        process = self.run_until(2, 0, "--json")
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75, errors)
+        self.assertFalse(os.path.exists(os.path.join(self.out, "done")))
+        self.assertEqual(samed.leftovers(self.out), [])
+        self.assertGreater(samed.read_json(self.out, "run.json")["cases"]["left"], 0)
+        self.finish()
+
+    def test_sigusr1_through_mpirun(self):
+        process = self.run_until(2, 2)
+        process.send_signal(signal.SIGUSR1)  # mpirun passes it on to the ranks
+        output, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75, errors)
+        self.finish(ranks=2)
+
+
+class Damage(unittest.TestCase):
+    def setUp(self):
+        self.folder = samed.study()
+        self.out = copy_reference(self.folder, self.id())
+        self.maps, self.before = samed.label_maps(self.out), samed.stamps(self.out)
+
+    def redo(self, *options):
+        samed.check(samed.segment(self.folder, self.out, "-q", *options))
+        self.assertEqual(samed.label_maps(self.out), self.maps)
+        after = samed.stamps(self.out)
+        return sorted(name.split("_dseg")[0] for name in after if after[name] != self.before[name])
+
+    def test_nothing_to_do(self):
+        self.assertEqual(self.redo(), [])
+
+    def test_overwrite(self):
+        self.assertEqual(len(self.redo("--overwrite")), 5)
+
+    def test_damaged_outputs(self):
+        with open(os.path.join(self.out, "c0_dseg.nii.gz"), "r+b") as stream:  # cut short
+            stream.truncate(40)
+        with open(os.path.join(self.out, "c1_dseg.nii.gz"), "r+b") as stream:  # one bit
+            stream.seek(60)
+            byte = stream.read(1)
+            stream.seek(60)
+            stream.write(bytes([byte[0] ^ 1]))
+        os.remove(os.path.join(self.out, "c2_dseg.nii.gz"))
+        with open(os.path.join(self.out, "c3_dseg.json"), "w", encoding="utf-8") as stream:
+            stream.write('{"input_sha256": ')
+        self.assertEqual(self.redo(), ["c0", "c1", "c2", "c3"])
+
+    def test_missing_record(self):
+        os.remove(os.path.join(self.out, "c4_dseg.json"))
+        self.before["c4_dseg.json"] = None
+        self.assertEqual(self.redo(), ["c4"])
+
+    def test_other_options_are_another_result(self):
+        samed.check(samed.segment(self.folder, self.out, "-q", "--window", "-100", "200"))
+        after = samed.stamps(self.out)
+        self.assertTrue(all(after[name] != self.before[name] for name in after))
+
+    def test_changed_input(self):
+        images = samed.path("changed")
+        subprocess.run(["cp", "-r", os.path.join(self.folder, "imagesTr"), images], check=True)
+        subprocess.run(["cp", os.path.join(images, "c1.nii.gz"), os.path.join(images, "c0.nii.gz")], check=True)
+        samed.check(samed.segment(self.folder, self.out, "-q", images=images))
+        after = samed.stamps(self.out)
+        self.assertEqual([name for name in after if after[name] != self.before[name]], ["c0_dseg.json"])
+
+
+class Lock(unittest.TestCase):
+    def test_second_run_on_one_folder_is_refused(self):
+        folder = samed.study(cases=8, size=(24, 24, 9), seed=20)
+        out = samed.path(self.id())
+        first = samed.start(*samed.segment_arguments(folder, out, "-q", "--image-size", "512"))
+        samed.wait_for(lambda: first.poll() is not None or os.path.exists(os.path.join(out, ".samed.lock")), "the lock")
+        second = samed.segment(folder, out)
+        samed.kill_all(first)
+        samed.check(second, 2)
+        self.assertIn("another run", second.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
