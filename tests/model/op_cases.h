@@ -20,6 +20,13 @@ typedef struct op_case {
 extern const op_case op_cases[];
 extern const int n_op_cases;
 
+/* Cases of the decoder's operations, in op_decoder.c. */
+void run_cross_attention(const model_device *device, const op_case *self);
+void run_add(const model_device *device, const op_case *self);
+void run_unfold(const model_device *device, const op_case *self);
+void run_masks(const model_device *device, const op_case *self);
+void run_labels(const model_device *device, const op_case *self);
+
 /* Rows on a device with their values on the host. What lies between and around the rows is NaN, so that reading it shows in the
  * output, and must still be there afterwards, so that writing it shows as well. */
 typedef struct op_rows {
