@@ -10,7 +10,7 @@
 /* The field of view of 512 x 512 x 150 at 0.8 x 0.8 x 3 mm, coarser. */
 static const pipe_phantom_options COARSE = {.dims = {144, 128, 90}, .spacing_mm = {2.8, 2.8, 5}, .seed = 11, .noise_hu = 12};
 
-enum { N_PATIENTS = 12, N_LABELS = 9 };
+enum { N_PATIENTS = 8, N_LABELS = 9 };
 
 typedef struct patient {
     int64_t n;
