@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "io/file.h"
+#include "io/hash.h"
 #include "io/memory.h"
 #include "io/nifti_header.h"
 
@@ -150,21 +151,34 @@ static io_status read_front(source *s)
     return IO_OK;
 }
 
-static io_status open_source(const char *path, source *s)
+/* The one or two files behind path: *image is NULL for a single file. Both with io_free. */
+static io_status find_files(const char *path, char **header, char **image)
 {
     const char *image_suffix = find_suffix(path, image_suffixes);
     const char *header_suffix = find_suffix(path, header_suffixes);
-    char *partner = NULL;
+
+    *header = *image = NULL;
+    if (image_suffix) {
+        IO_TRY(find_partner(path, image_suffix, header_suffixes, header));
+        return io_string_copy(path, image);
+    }
+    if (header_suffix) IO_TRY(find_partner(path, header_suffix, image_suffixes, image));
+    return io_string_copy(path, header);
+}
+
+static io_status open_source(const char *path, source *s)
+{
+    char *header = NULL, *image = NULL;
     io_status status = IO_OK;
 
     *s = (source){.name = path};
-    if (image_suffix) IO_TRY_GOTO(status, done, find_partner(path, image_suffix, header_suffixes, &partner));
-    IO_TRY_GOTO(status, done, io_stream_open(image_suffix ? partner : path, &s->header_stream));
-    if (header_suffix) IO_TRY_GOTO(status, done, find_partner(path, header_suffix, image_suffixes, &partner));
-    if (image_suffix || header_suffix) IO_TRY_GOTO(status, done, io_stream_open(image_suffix ? path : partner, &s->image_stream));
+    IO_TRY_GOTO(status, done, find_files(path, &header, &image));
+    IO_TRY_GOTO(status, done, io_stream_open(header, &s->header_stream));
+    if (image) IO_TRY_GOTO(status, done, io_stream_open(image, &s->image_stream));
     IO_TRY_GOTO(status, done, read_front(s));
 done:
-    io_free(&partner);
+    io_free(&header);
+    io_free(&image);
     if (status != IO_OK) close_source(s);
     return status;
 }
@@ -238,9 +252,45 @@ static io_status read_voxels(source *s, io_volume *volume)
         return io_fail_context(status, "%s: reading %lldx%lldx%lld voxels of %s", s->name, (long long)volume->grid.dims[0],
                                (long long)volume->grid.dims[1], (long long)volume->grid.dims[2], io_datatype_name(volume->datatype));
     IO_TRY(io_stream_finish(data, MAX_TRAILING));
-    IO_TRY(io_stream_sha256(data, volume->sha256));
     if (s->header.is_big_endian != (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)) swap_bytes(volume->voxels, volume->n_voxels, voxel_bytes);
     return IO_OK;
+}
+
+/* A pair's hash is that of its two hashes' texts, header first: a changed slope in the .hdr is a changed input. */
+static io_status join_hashes(const char header[65], const char image[65], char out[65])
+{
+    char both[129];
+
+    snprintf(both, sizeof both, "%s%s", header, image);
+    return io_hash_bytes(both, strlen(both), out);
+}
+
+/* After the voxels were read: verifies what is left (the .hdr.gz has a checksum too) and hashes. */
+static io_status finish_source(source *s, char sha256[65])
+{
+    char header[65], image[65];
+
+    if (!s->image_stream) return io_stream_sha256(s->header_stream, sha256);
+    IO_TRY(io_stream_finish(s->header_stream, MAX_TRAILING));
+    IO_TRY(io_stream_sha256(s->header_stream, header));
+    IO_TRY(io_stream_sha256(s->image_stream, image));
+    return join_hashes(header, image, sha256);
+}
+
+io_status io_nifti_hash(const char *path, char sha256[65])
+{
+    char *header = NULL, *image = NULL;
+    char header_sha256[65], image_sha256[65];
+    io_status status = IO_OK;
+
+    IO_TRY_GOTO(status, done, find_files(path, &header, &image));
+    IO_TRY_GOTO(status, done, io_hash_file(header, image ? header_sha256 : sha256));
+    if (image) IO_TRY_GOTO(status, done, io_hash_file(image, image_sha256));
+    if (image) IO_TRY_GOTO(status, done, join_hashes(header_sha256, image_sha256, sha256));
+done:
+    io_free(&header);
+    io_free(&image);
+    return status;
 }
 
 /* Volume out of an open source, which stays the caller's to close. */
@@ -258,7 +308,7 @@ static io_status read_volume(source *s, io_volume **out)
     volume->inter = info.inter;
     volume->n_voxels = (int64_t)(s->header.data_bytes / io_datatype_bytes(info.datatype));
     IO_TRY_GOTO(status, done, read_voxels(s, volume));
-    if (s->image_stream) IO_TRY_GOTO(status, done, io_stream_finish(s->header_stream, MAX_TRAILING)); /* the .hdr.gz has a checksum too */
+    IO_TRY_GOTO(status, done, finish_source(s, volume->sha256));
     *out = volume;
     volume = NULL; /* now the caller's */
 done:

@@ -33,6 +33,9 @@ io_status io_nifti_read_info(const char *path, io_nifti_info *out);
 /* The whole volume. A fourth or higher axis must have length 1; the message names the axis that has not. Caller frees *out. */
 io_status io_nifti_read(const char *path, io_volume **out);
 
+/* What io_volume.sha256 will be, without reading the voxels: the SHA-256 of the file, or of a pair's two hashes as text, header first. */
+io_status io_nifti_hash(const char *path, char sha256[65]);
+
 /* Suspicious but readable: zero spacing, sform unlike qform, NaN affine, non-orthonormal direction, ... Writes up to n_warnings
  * texts of at most 159 bytes and returns their number. */
 int io_nifti_check(const io_nifti_info *info, char warnings[][160], int n_warnings);

@@ -46,7 +46,7 @@ typedef struct io_volume {
     double slope, inter;   /* value = slope * voxel + inter; 1 and 0 where the header has no scaling */
     void *voxels;          /* [nz][ny][nx] of datatype, native byte order */
     int64_t n_voxels;
-    char sha256[65];       /* of the file's bytes (of the .img for a pair) */
+    char sha256[65];       /* of the file's bytes; of both files for a pair (io_nifti_hash) */
 } io_volume;
 
 void io_volume_free(io_volume **volume);

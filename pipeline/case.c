@@ -6,7 +6,6 @@
 #include <time.h>
 
 #include "io/file.h"
-#include "io/hash.h"
 #include "io/memory.h"
 #include "io/nifti.h"
 #include "pipeline/preview.h"
@@ -85,26 +84,6 @@ bool pipe_case_has_record(const pipe_outputs *outputs, const char *id)
     return has_output(outputs, id, "_dseg.json");
 }
 
-/* The file whose bytes io_volume.sha256 stands for: the .img of a pair, else the file itself. *out with io_free. */
-static io_status find_data_path(const char *path, char **out)
-{
-    static const char *const swaps[][2] = {{".hdr", ".img"}, {".hdr", ".img.gz"}, {".hdr.gz", ".img.gz"}, {".hdr.gz", ".img"}};
-
-    for (size_t i = 0; i < sizeof swaps / sizeof *swaps; i++) {
-        const size_t stem = strlen(path) - (io_path_has_suffix(path, swaps[i][0]) ? strlen(swaps[i][0]) : 0);
-        char *candidate = NULL;
-        if (stem == strlen(path)) continue;
-        IO_TRY(io_alloc(stem + 8, 1, (void **)&candidate));
-        snprintf(candidate, stem + 8, "%.*s%s", (int)stem, path, swaps[i][1]);
-        if (io_file_exists(candidate)) {
-            *out = candidate;
-            return IO_OK;
-        }
-        io_free(&candidate);
-    }
-    return io_string_copy(path, out);
-}
-
 static bool record_has_stats(const char *record_path)
 {
     io_json *record = NULL;
@@ -118,15 +97,14 @@ static bool record_has_stats(const char *record_path)
 io_status pipe_case_check_done(const pipe_outputs *outputs, const char *id, const char *path, bool *is_done, char reason[160])
 {
     io_status status = IO_OK;
-    char *record_path = NULL, *output_path = NULL, *data_path = NULL;
+    char *record_path = NULL, *output_path = NULL;
     char sha256[65];
     io_record_key key = outputs->key;
 
     *is_done = false;
     IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, id, "_dseg.json", &record_path));
     IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, id, "_dseg.nii.gz", &output_path));
-    IO_TRY_GOTO(status, done, find_data_path(path, &data_path));
-    IO_TRY_GOTO(status, done, io_hash_file(data_path, sha256));
+    IO_TRY_GOTO(status, done, io_nifti_hash(path, sha256));
     key.input_sha256 = sha256;
     IO_TRY_GOTO(status, done, io_record_check(record_path, output_path, &key, is_done, reason));
     if (*is_done && outputs->preview && !has_output(outputs, id, "_preview.png")) {
@@ -138,7 +116,6 @@ io_status pipe_case_check_done(const pipe_outputs *outputs, const char *id, cons
         snprintf(reason, 160, "its statistics are not there");
     }
 done:
-    io_free(&data_path);
     io_free(&output_path);
     io_free(&record_path);
     return status;

@@ -56,6 +56,7 @@ static void check_file(const char *path)
 {
     io_volume *volume = NULL;
     io_nifti_info info;
+    char sha256[65];
 
     check_ok(io_nifti_read(path, &volume));
     check_nasty(volume);
@@ -65,6 +66,9 @@ static void check_file(const char *path)
     assert_int_equal(info.is_pair, n.is_pair);
     assert_string_equal(info.description, "nasty");
     assert_memory_equal(&info.grid, &volume->grid, sizeof info.grid);
+    check_ok(io_nifti_hash(path, sha256));
+    assert_string_equal(sha256, volume->sha256);
+    assert_int_equal(strlen(sha256), 64);
     io_volume_free(&volume);
     assert_null(volume);
 }
@@ -109,6 +113,24 @@ static void test_pairs_from_either_end(void **state)
         check_ok(io_file_remove(names[i][0]));
         check_ok(io_file_remove(names[i][1]));
     }
+}
+
+/* A header that changed beside the same voxels is another input, whichever half is asked for. */
+static void test_hash_of_a_pair_covers_both(void **state)
+{
+    char before[65], after[65], image[65];
+
+    n = (nasty){.version = 1, .is_pair = true, .datatype = DT_INT16, .voxel_bytes = 2};
+    nasty_build(&n);
+    save("h.hdr", n.bytes, n.header_bytes);
+    save("h.img", n.bytes + n.header_bytes, n.n_bytes - n.header_bytes);
+    check_ok(io_nifti_hash("h.hdr", before));
+    check_ok(io_nifti_hash("h.img", image));
+    assert_string_equal(image, before);
+    ((nifti_1_header *)n.bytes)->scl_slope = 2;
+    save("h.hdr", n.bytes, n.header_bytes);
+    check_ok(io_nifti_hash("h.img", after));
+    assert_string_not_equal(after, before);
 }
 
 /* Two extensions of 32 and 20 bytes (the second against the standard, as some converters write), then padding. */
@@ -398,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_every_datatype_version_and_byte_order),
         cmocka_unit_test(test_every_container),
         cmocka_unit_test(test_pairs_from_either_end),
+        cmocka_unit_test(test_hash_of_a_pair_covers_both),
         cmocka_unit_test(test_extensions_are_counted_and_skipped),
         cmocka_unit_test(test_header_lies_are_refused),
         cmocka_unit_test(test_dimensions_that_overflow_are_refused),
