@@ -213,14 +213,12 @@ static void draw_entry(sheet *s, int place, int value, double voxel_ml)
     const int column_width = (WIDTH - GAP) / LEGEND_COLS, x = GAP + place % LEGEND_COLS * column_width;
     const int y = s->picture.height - (s->n_lines - place / LEGEND_COLS) * LEGEND_LINE;
     const io_label *label = s->shown.names ? io_labels_find(s->shown.names, value) : NULL;
-    char text[200];
+    const double ml = voxel_ml * (double)s->census.total[value];
+    char name[128], text[200];
     uint8_t rgb[3];
 
-    if (label)
-        snprintf(text, sizeof text, "%s %.*f ml", label->name, voxel_ml * (double)s->census.total[value] < 10 ? 1 : 0,
-                 voxel_ml * (double)s->census.total[value]);
-    else
-        snprintf(text, sizeof text, "label %d", value);
+    snprintf(name, sizeof name, "label %d", value);
+    snprintf(text, sizeof text, "%s, %.*f ml", label ? label->name : name, ml < 10 ? 1 : 0, ml);
     pipe_preview_colour(s->shown.names, value, rgb);
     pipe_picture_fill(&s->picture, x, y, 14, 14, rgb);
     pipe_picture_text(&s->picture, x + 20, y, 2, column_width - 24, INK, text);

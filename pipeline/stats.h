@@ -10,10 +10,10 @@
 typedef struct pipe_label_stats {
     int value;
     int64_t n_voxels;
-    double volume_ml;       /* n_voxels times the voxel's volume from the affine's determinant */
-    double mean, sd;        /* of the image inside, in its units; sd over n, not n - 1; 0 when empty */
+    double volume_ml;                /* n_voxels times the voxel's volume from the affine's determinant */
+    double mean, sd;                 /* of the image inside, in its units; sd over n, not n - 1; 0 when empty */
     int64_t first_slice, last_slice; /* k range, -1 when empty */
-    int touches_border;     /* of the volume, in any axis */
+    int touches_border;              /* of the volume, in any axis */
 } pipe_label_stats;
 
 /* stats [n_values]: one per label value 0..n_values-1. labels [nz][ny][nx] of label_bytes. A larger label is IO_ERR_RANGE. */
