@@ -1,6 +1,7 @@
 /* See comm.h. */
 #include "jobs/comm.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +29,9 @@ static int read_environment(const char *const *names, size_t n_names, int fallba
 {
     for (size_t i = 0; i < n_names; i++) {
         const char *text = getenv(names[i]);
-        if (text && *text) return atoi(text);
+        char *end;
+        const long number = text ? strtol(text, &end, 10) : 0;
+        if (text && end != text && number >= 0 && number <= INT_MAX) return (int)number;
     }
     return fallback;
 }

@@ -26,6 +26,14 @@ static bool read_setting(const char *root, const char *group, const char *name, 
     return has_line;
 }
 
+/* The number that a line begins with, 0 for another text such as "max". */
+static double read_number(const char *line)
+{
+    char *end;
+    const double number = strtod(line, &end);
+    return end == line ? 0 : number;
+}
+
 static double read_cpus_v2(const char *root, const char *group)
 {
     char line[128];
@@ -41,16 +49,16 @@ static double read_cpus_v1(const char *root, const char *group)
     double quota, period;
 
     if (!read_setting(root, group, "cpu.cfs_quota_us", line)) return 0;
-    quota = atof(line);
+    quota = read_number(line);
     if (!read_setting(root, group, "cpu.cfs_period_us", line)) return 0;
-    period = atof(line);
+    period = read_number(line);
     return quota > 0 && period > 0 ? quota / period : 0;
 }
 
 static double read_memory_v2(const char *root, const char *group)
 {
     char line[128];
-    return read_setting(root, group, "memory.max", line) ? atof(line) : 0; /* "max" reads as 0: no limit */
+    return read_setting(root, group, "memory.max", line) ? read_number(line) : 0; /* "max" reads as 0: no limit */
 }
 
 static double read_memory_v1(const char *root, const char *group)
@@ -59,7 +67,7 @@ static double read_memory_v1(const char *root, const char *group)
     double bytes;
 
     if (!read_setting(root, group, "memory.limit_in_bytes", line)) return 0;
-    bytes = atof(line);
+    bytes = read_number(line);
     return bytes < 1e18 ? bytes : 0; /* "no limit" is written as the largest page-aligned number */
 }
 
