@@ -1,4 +1,4 @@
-/* What the files in tests/golden/weights hold, as PyTorch and safetensors read them: expected.tsv, made by tests/golden/make_weights.py. */
+/* What the files in tests/golden/weights hold, as PyTorch and safetensors read them: expected.tsv, made by tests/golden/make_weight_files.py. */
 #ifndef TESTS_IO_EXPECTED_WEIGHTS_H
 #define TESTS_IO_EXPECTED_WEIGHTS_H
 

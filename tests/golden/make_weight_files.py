@@ -1,6 +1,6 @@
 """Writes small weight files with PyTorch and safetensors, and what they hold, for tests/io.
 
-Usage: make_weights.py tests/golden/weights          (PyTorch 2.13, safetensors 0.8; any version makes files that hold the same)
+Usage: make_weight_files.py tests/golden/weights          (PyTorch 2.13, safetensors 0.8; any version makes files that hold the same)
 
 expected.tsv has a line for each tensor: file, name, type, shape, "parameter" or "tensor", and its values in row-major order, as PyTorch
 (safetensors' own reader for the .safetensors) reads them back from the file.
