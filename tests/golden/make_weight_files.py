@@ -51,6 +51,11 @@ def ordered():
     return collections.OrderedDict((f"layer.{i}.weight", ramp(i + 1, 2)) for i in range(3))
 
 
+def many():
+    """Enough for the pickler's memo to pass 256 entries."""
+    return {f"t{i}": torch.tensor(float(i)) for i in range(20)}
+
+
 def wrapped():
     """As training frameworks save: the weights beside other things."""
     return {"epoch": 70000, "lr": 0.5, "note": "text", "none": None, "flag": True, "big": 1 << 40, "steps": [1, 2, 3], "pair": (1, 2),
@@ -70,7 +75,8 @@ def describe(out, name, tensors):
 
 def main():
     os.makedirs(OUT, exist_ok=True)
-    files = {"module": module_state(), "views": views(), "types": types(), "adapter": adapter(), "ordered": ordered(), "wrapped": wrapped()}
+    files = {"module": module_state(), "views": views(), "types": types(), "adapter": adapter(), "ordered": ordered(), "many": many(),
+             "single": {"alone": ramp(3)}, "wrapped": wrapped()}
     with open(f"{OUT}/expected.tsv", "w") as out:
         for name, state in files.items():
             torch.save(state, f"{OUT}/{name}.pth")

@@ -2,7 +2,8 @@
 #include "tests/check.h"
 
 #include "io/file.h"
-#include "io/tensors.h"
+#include "io/memory.h"
+#include "io/tensors_list.h"
 
 static io_tensors *make_list(void)
 {
@@ -144,6 +145,41 @@ static void test_other_files_are_refused_with_advice(void **state)
     check_fails(IO_ERR_NOT_FOUND, io_tensors_open("no such file", &list));
 }
 
+static io_status collect(void *end, const void *bytes, size_t n_bytes)
+{
+    memcpy(*(uint8_t **)end, bytes, n_bytes);
+    *(uint8_t **)end += n_bytes;
+    return IO_OK;
+}
+
+/* A transposed tensor larger than one block of the gathering writer. */
+static void test_strided_values_come_in_row_major_order(void **state)
+{
+    enum { N = 301 };
+    io_tensor tensor = {.n_dims = 2, .shape = {N, N}, .stride = {1, N}, .type = IO_TENSOR_F32, .n_elements = N * N};
+    float *stored = NULL, *read = NULL, *streamed = NULL;
+    uint8_t *end;
+
+    check_ok(io_alloc(N * N, sizeof(float), (void **)&stored));
+    check_ok(io_alloc(N * N, sizeof(float), (void **)&read));
+    check_ok(io_alloc(N * N, sizeof(float), (void **)&streamed));
+    for (int i = 0; i < N * N; i++) stored[i] = (float)i;
+    tensor.data = (const uint8_t *)stored;
+    end = (uint8_t *)streamed;
+    check_ok(io_tensor_read_f32(&tensor, read));
+    check_ok(io_tensor_stream(&tensor, collect, &end));
+    assert_ptr_equal(end, streamed + N * N);
+    for (int row = 0; row < N; row++) {
+        for (int column = 0; column < N; column++) {
+            check_near(read[row * N + column], column * N + row, 0);
+            check_near(streamed[row * N + column], column * N + row, 0);
+        }
+    }
+    io_free(&stored);
+    io_free(&read);
+    io_free(&streamed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +188,7 @@ int main(void)
         cmocka_unit_test(test_bad_entries_are_refused),
         cmocka_unit_test(test_require_names_what_is_wrong),
         cmocka_unit_test(test_shape_text_fits),
+        cmocka_unit_test(test_strided_values_come_in_row_major_order),
         cmocka_unit_test(test_other_files_are_refused_with_advice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

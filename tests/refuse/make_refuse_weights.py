@@ -141,7 +141,8 @@ def put_executing_pickles():
     put("pickle_text_persid.pth", "unsupported", pth(program(b"Pstorage\n")))
     put("pickle_buffer.pth", "unsupported", pth(program(b"\x97")))
     put("pickle_build_tensor.pth", "unsupported", pth(state(("w", tensor() + b"}b"))))
-    put("pickle_ordered_dict_of_list.pth", "unsupported", pth(program(get_global(b"collections", b"OrderedDict") + b"]\x85R")))
+    put("pickle_ordered_dict_of_list.pth", "unsupported", 
+        pth(program(get_global(b"collections", b"OrderedDict") + b"]\x85R(" + text("w") + tensor() + b"u")))
     put("pickle_calls_text.pth", "format", pth(program(text("os.system") + b")R")))
 
 
@@ -259,7 +260,7 @@ def put_safetensors():
     put("st_shared.safetensors", "format", safetensors({"v": described(), "w": described()}, VALUES[:8]))
     put("st_offsets_swapped.safetensors", "format", safetensors({"w": described(offsets=(8, 0))}, VALUES[:8]))
     put("st_offset_negative.safetensors", "format", safetensors({"w": described(offsets=(-8, 0))}, VALUES[:8]))
-    put("st_offset_fraction.safetensors", "format", safetensors({"w": described(offsets=(0.5, 8.5))}, VALUES[:9]))
+    put("st_offset_fraction.safetensors", "format", safetensors({"w": described(offsets=(0.5, 8.5))}, VALUES[:8]))
     put("st_shape_mismatch.safetensors", "mismatch", safetensors({"w": described(shape=(3,))}, VALUES[:8]))
     put("st_shape_overflow.safetensors", "memory", safetensors({"w": described(shape=(2 ** 32, 2 ** 32, 2))}, VALUES[:8]))
     put("st_shape_nine_dims.safetensors", "unsupported", safetensors({"w": described(shape=(1,) * 8 + (2,))}, VALUES[:8]))
