@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "io/status.h"
 
@@ -40,6 +41,9 @@ io_status io_json_copy(const io_json *node, io_json **out);
 io_status io_json_add_text(io_json *array, const char *text);
 io_status io_json_add_number(io_json *array, double number);
 io_status io_json_add(io_json *array, io_json **child);
+
+/* Bytes of the UTF-8 character that a zero-terminated text begins with; 0 when it is none. */
+size_t io_json_character_bytes(const uint8_t *text);
 
 /* *out with io_free; pretty has one member per line, else one line in all. */
 io_status io_json_print(const io_json *root, bool pretty, char **out);

@@ -64,8 +64,8 @@ static io_status append_number(text_buffer *text, double number)
     return append_text(text, digits);
 }
 
-/* Bytes of the UTF-8 character that text begins with; 0 when it is none (RFC 3629: no overlong forms, no surrogates). */
-static size_t measure_character(const uint8_t *text)
+/* RFC 3629: no overlong forms, no surrogates. */
+size_t io_json_character_bytes(const uint8_t *text)
 {
     const uint8_t first = text[0];
     const size_t n = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
@@ -98,7 +98,7 @@ static io_status append_string(text_buffer *text, const char *string)
 
     IO_TRY(append_text(text, "\""));
     while (*next) {
-        const size_t n = measure_character(next);
+        const size_t n = io_json_character_bytes(next);
         if (*next < 0x20 || *next == '"' || *next == '\\') {
             IO_TRY(append_escaped(text, *next));
         } else if (n == 0) {

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "io/json.h"
 #include "io/memory.h"
 #include "io/tensors_list.h"
 
@@ -146,12 +147,19 @@ const io_tensor *io_tensors_find(const io_tensors *tensors, const char *name)
     return is_there ? &tensors->list[tensors->by_name[place]] : NULL;
 }
 
+/* Names go to terminals and into JSON: no control characters (those of Unicode's second block are c2 80 to c2 9f), and whole UTF-8. */
 static io_status check_name(const io_tensors *tensors, const char *name, size_t n_name)
 {
-    if (n_name == 0 || n_name > NAME_MAX_BYTES)
-        return IO_FAIL(IO_ERR_FORMAT, "%s: a tensor's name has %zu bytes; expected 1 to %d", tensors->path, n_name, NAME_MAX_BYTES);
-    for (size_t i = 0; i < n_name; i++) {
-        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+    const uint8_t *next = (const uint8_t *)name;
+    size_t n;
+
+    if (n_name == 0 || n_name > NAME_MAX_BYTES || strlen(name) != n_name)
+        return IO_FAIL(IO_ERR_FORMAT, "%s: a tensor's name has %zu bytes; expected 1 to %d, none of them zero", tensors->path, n_name,
+                       NAME_MAX_BYTES);
+    for (; *next; next += n) {
+        n = io_json_character_bytes(next);
+        if (n == 0) return IO_FAIL(IO_ERR_FORMAT, "%s: the name of tensor %zu is not UTF-8", tensors->path, tensors->n);
+        if (*next < 0x20 || *next == 0x7f || (*next == 0xc2 && next[1] < 0xa0))
             return IO_FAIL(IO_ERR_FORMAT, "%s: the name of tensor %zu holds a control character", tensors->path, tensors->n);
     }
     return IO_OK;
@@ -176,10 +184,10 @@ io_status io_tensors_append(io_tensors *tensors, const char *name, size_t n_name
     size_t place;
     bool is_there;
 
-    IO_TRY(check_name(tensors, name, n_name));
     IO_TRY(grow_list(tensors));
     IO_TRY(io_alloc(n_name + 1, 1, &copy));
     memcpy(copy, name, n_name);
+    IO_TRY_GOTO(status, done, check_name(tensors, copy, n_name));
     place = find_place(tensors, copy, &is_there);
     if (is_there) {
         status = IO_FAIL(IO_ERR_FORMAT, "%s: tensor %s appears twice", tensors->path, (char *)copy);

@@ -54,6 +54,7 @@ def put_safetensors():
     header |= {"empty": w.described("F32", (0, 3), (0, 0)), "scalar": w.described("U8", (), (at, at + 1))}
     put("safetensors", "kinds", w.safetensors(header, bytes(range(at + 1))))
     put("safetensors", "gap", w.safetensors({"w": w.described(offsets=(4, 12))}, w.VALUES[:12]))
+    put("safetensors", "name_not_utf8", w.safetensors(b'{"w\xf4":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', w.VALUES[:8]))
     put("safetensors", "no_tensors", w.safetensors({}))
 
 

@@ -72,6 +72,8 @@ static void test_bad_entries_are_refused(void **state)
     check_fails(IO_ERR_FORMAT, io_tensors_add(list, "a", 1, (const int64_t[]){1}, &value, false));
     check_fails(IO_ERR_FORMAT, io_tensors_add(list, "", 1, (const int64_t[]){1}, &value, false));
     check_fails(IO_ERR_FORMAT, io_tensors_add(list, "x\ny", 1, (const int64_t[]){1}, &value, false));
+    check_fails(IO_ERR_FORMAT, io_tensors_add(list, "x\xc2\x9b", 1, (const int64_t[]){1}, &value, false));
+    check_fails(IO_ERR_FORMAT, io_tensors_add(list, "x\xf4", 1, (const int64_t[]){1}, &value, false));
     check_fails(IO_ERR_RANGE, io_tensors_add(list, "c", 1, (const int64_t[]){-1}, &value, false));
     check_fails(IO_ERR_UNSUPPORTED, io_tensors_add(list, "c", 9, (const int64_t[]){1, 1, 1, 1, 1, 1, 1, 1, 1}, &value, false));
     check_fails(IO_ERR_MEMORY, io_tensors_reserve(list, "c", 2, (const int64_t[]){INT64_MAX, INT64_MAX}, false, &values));

@@ -182,6 +182,7 @@ def put_lying_tensors():
     put("tensor_without_arguments.pth", "format", pth(state(("w", REBUILD + b")R"))))
     put("tensor_name_is_number.pth", "unsupported", pth(program(b"}" + number(1) + tensor() + b"s")))
     put("tensor_name_with_escape.pth", "format", pth(state(("w\x1b[2J", tensor()))))
+    put("tensor_name_not_utf8.pth", "format", pth(state((b"w\xf4", tensor()))))
     put("tensor_name_empty.pth", "format", pth(state(("", tensor()))))
     put("tensor_twice.pth", "format", pth(state(("w", tensor()), ("w", tensor()))))
     put("parameter_of_parameter.pth", "format",
@@ -268,6 +269,7 @@ def put_safetensors():
     put("st_twice.safetensors", "format", safetensors(b'{"w":%s,"w":%s}' % ((json.dumps(described()).encode(),) * 2), VALUES[:8]))
     put("st_name_with_zero.safetensors", "format", safetensors({"w\0": described()}, VALUES[:8]))
     put("st_name_with_newline.safetensors", "format", safetensors({"w\n": described()}, VALUES[:8]))
+    put("st_name_not_utf8.safetensors", "format", safetensors(b'{"w\xf4":%s}' % json.dumps(described()).encode(), VALUES[:8]))
     put("st_no_tensors.safetensors", "unsupported", safetensors({"__metadata__": {"a": "b"}}))
     put("st_no_shape.safetensors", "format", safetensors({"w": {"dtype": "F32", "data_offsets": [0, 8]}}, VALUES[:8]))
     put("st_not_json.safetensors", "format", safetensors(b"{w: 1}  "))
