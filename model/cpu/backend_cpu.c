@@ -67,6 +67,16 @@ io_status cpu_zeros_reserve(model_backend *backend, size_t n_bytes)
     return IO_OK;
 }
 
+io_status cpu_unrolled_reserve(model_backend *backend, size_t n_bytes)
+{
+    if (n_bytes <= backend->unrolled_bytes) return IO_OK;
+    io_free(&backend->unrolled);
+    backend->unrolled_bytes = 0;
+    IO_TRY(cpu_memory_create(backend, n_bytes, &backend->unrolled));
+    backend->unrolled_bytes = n_bytes;
+    return IO_OK;
+}
+
 /* Large blocks lie on huge pages: weights and activations walk through many megabytes, which 4 KiB pages would slow down. */
 io_status cpu_memory_create(model_backend *backend, size_t n_bytes, void **out)
 {
@@ -111,6 +121,8 @@ static void free_backend(model_backend **backend)
     if (!backend || !*backend) return;
     io_free(&(*backend)->scratch);
     io_free(&(*backend)->zeros);
+    io_free(&(*backend)->unrolled);
+    onednn_context_free(&(*backend)->products);
     io_free(backend);
 }
 
@@ -140,21 +152,43 @@ static const model_ops cpu_ops = {
     .labels_forward = labels_forward_cpu,
 };
 
+/* "CPU AVX-512 bf16, 2 threads", with oneDNN's version where it computes the products. */
+static void describe_backend(const model_backend *backend, char *description)
+{
+    char library[40] = "";
+
+    if (backend->products) {
+        memcpy(library, ", ", 2);
+        onednn_version(library + 2);
+    }
+    snprintf(description, 160, "CPU %s, %d thread%s%s", name_level(backend->level), backend->n_threads, backend->n_threads == 1 ? "" : "s",
+             library);
+}
+
 io_status model_backend_cpu_create(model_type type, int n_threads, const model_ops **ops, model_backend **backend, char *description)
 {
+    io_status status = IO_OK;
     const cpu_level level = cpu_level_detect();
-    model_backend *created;
+    model_backend *created = NULL;
 
     if (n_threads < 1) return IO_FAIL(IO_ERR_ARGUMENT, "%d threads were asked for; at least 1 is needed", n_threads);
     if (type == MODEL_BF16 && level < CPU_AVX512_BF16)
         return IO_FAIL(IO_ERR_UNSUPPORTED, "this CPU has no bf16 products (it offers %s, AVX-512 bf16 is needed); use f32",
                        name_level(level));
     IO_TRY(io_alloc(1, sizeof *created, (void **)&created));
+    created->ops = cpu_ops;
     created->type = type;
     created->n_threads = n_threads;
     created->level = level;
-    snprintf(description, 160, "CPU %s, %d thread%s", name_level(level), n_threads, n_threads == 1 ? "" : "s");
-    *ops = &cpu_ops;
+    if (onednn_is_wanted()) {
+        IO_TRY_GOTO(status, done, onednn_context_create(n_threads, &created->products));
+        created->ops.row_pad = 0; /* oneDNN's fast products take rows without gaps only */
+    }
+    describe_backend(created, description);
+    *ops = &created->ops;
     *backend = created;
-    return IO_OK;
+    created = NULL;
+done:
+    free_backend(&created);
+    return status;
 }

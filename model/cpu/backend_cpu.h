@@ -6,18 +6,23 @@
 #include <stddef.h>
 
 #include "model/backend.h"
+#include "model/cpu/dnnl.h"
 
 /* The instruction sets that kernels are written for. Each includes the ones before it. */
 typedef enum cpu_level { CPU_GENERIC, CPU_AVX2, CPU_AVX512, CPU_AVX512_BF16 } cpu_level;
 
 struct model_backend {
+    model_ops ops; /* the table that this backend hands out */
     model_type type;
     int n_threads;
     cpu_level level;
     size_t scratch_bytes; /* of one thread */
     char *scratch;        /* [n_threads, scratch_bytes], 64-byte aligned; NULL until something is reserved */
     size_t zeros_bytes;
-    void *zeros; /* as many zeros as the longest matrix column has bytes: the convolution's border */
+    void *zeros;              /* as many zeros as the longest matrix column has bytes: the convolution's border */
+    onednn_context *products; /* NULL where this folder's own kernels compute the products */
+    size_t unrolled_bytes;
+    void *unrolled; /* the 3x3 neighbourhoods of all rows, which only oneDNN needs side by side */
 };
 
 /* The best level of this machine, capped by the environment variable SAMED_CPU (generic, avx2, avx512). */
@@ -29,6 +34,9 @@ io_status cpu_scratch_reserve(model_backend *backend, size_t n_bytes);
 
 /* Makes backend->zeros at least n_bytes long. Not while an operation runs. */
 io_status cpu_zeros_reserve(model_backend *backend, size_t n_bytes);
+
+/* Makes backend->unrolled at least n_bytes long; earlier contents are lost. */
+io_status cpu_unrolled_reserve(model_backend *backend, size_t n_bytes);
 
 /* memory_create of the table: zeroed, 64-byte aligned, on huge pages where it is large. Freed with io_free. */
 io_status cpu_memory_create(model_backend *backend, size_t n_bytes, void **out);

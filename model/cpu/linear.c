@@ -6,7 +6,8 @@
 
 enum {
     BLOCK_ROWS = 96, /* rows per task: their inputs stay in L2 while a few panels pass (96 is a multiple of 8, 6 and 4) */
-    BLOCK_PANELS = 4
+    BLOCK_PANELS = 4,
+    TYPICAL_ROWS = 1024 /* tokens of a slice at 512 pixels */
 };
 
 /* Lanes of one vector and the most vectors of one panel (tile.h) at a level. */
@@ -54,34 +55,48 @@ static void pack_panel(const model_matrix *matrix, const float *weight, int p)
         for (int64_t k = 0; k < matrix->n_dwords; k++) to[k * matrix->panel + j] = pack_dword(matrix, weight, k, p * matrix->panel + j);
 }
 
+/* Packs the weight for this folder's own kernels. */
+static io_status pack_matrix(model_backend *backend, const float *weight, model_matrix *matrix)
+{
+    size_t n_bytes;
+
+    matrix->vectors = choose_vectors(backend->level, matrix->n_out);
+    matrix->panel = matrix->vectors * lanes_of(backend->level);
+    matrix->n_panels = (matrix->n_out + matrix->panel - 1) / matrix->panel;
+    matrix->n_dwords = matrix->type == MODEL_BF16 ? (matrix->n_in + 1) / 2 : matrix->n_in;
+    IO_TRY(io_size_mul((size_t)matrix->n_panels * (size_t)matrix->panel, (size_t)matrix->n_dwords * sizeof(float), &n_bytes));
+    IO_TRY(cpu_memory_create(backend, n_bytes, (void **)&matrix->packed));
+    IO_TRY(cpu_zeros_reserve(backend, (size_t)matrix->n_in * sizeof(float)));
+#pragma omp parallel for num_threads(backend->n_threads)
+    for (int p = 0; p < matrix->n_panels; p++) pack_panel(matrix, weight, p);
+    return IO_OK;
+}
+
 io_status matrix_create_cpu(model_backend *backend, int n_out, int n_in, const float *weight, model_type type, model_matrix **out)
 {
     io_status status = IO_OK;
     model_matrix *made = NULL;
-    size_t n_bytes;
 
     if (type == MODEL_BF16 && backend->level < CPU_AVX512_BF16)
         return IO_FAIL(IO_ERR_UNSUPPORTED, "this CPU has no bf16 products; open the device in f32");
     IO_TRY(io_alloc(1, sizeof *made, (void **)&made));
-    *made = (model_matrix){.n_out = n_out, .n_in = n_in, .type = type, .vectors = choose_vectors(backend->level, n_out)};
-    made->panel = made->vectors * lanes_of(backend->level);
-    made->n_panels = (n_out + made->panel - 1) / made->panel;
-    made->n_dwords = type == MODEL_BF16 ? (n_in + 1) / 2 : n_in;
-    IO_TRY_GOTO(status, done, io_size_mul((size_t)made->n_panels * (size_t)made->panel, (size_t)made->n_dwords * sizeof(float), &n_bytes));
-    IO_TRY_GOTO(status, done, cpu_memory_create(backend, n_bytes, (void **)&made->packed));
-    IO_TRY_GOTO(status, done, cpu_zeros_reserve(backend, (size_t)n_in * sizeof(float)));
-#pragma omp parallel for num_threads(backend->n_threads)
-    for (int p = 0; p < made->n_panels; p++) pack_panel(made, weight, p);
+    *made = (model_matrix){.n_out = n_out, .n_in = n_in, .type = type};
+    if (backend->products)
+        status = onednn_weight_create(backend->products, n_out, n_in, weight, type, TYPICAL_ROWS, &made->library);
+    else
+        status = pack_matrix(backend, weight, made);
+    if (status != IO_OK) {
+        matrix_free_cpu(backend, &made);
+        return status;
+    }
     *out = made;
-    made = NULL;
-done:
-    matrix_free_cpu(backend, &made);
-    return status;
+    return IO_OK;
 }
 
 void matrix_free_cpu(model_backend *backend, model_matrix **matrix)
 {
     if (!matrix || !*matrix) return;
+    onednn_weight_free(&(*matrix)->library);
     io_free(&(*matrix)->packed);
     io_free(matrix);
 }
@@ -131,7 +146,29 @@ io_status linear_forward_cpu(model_backend *backend, model_rows out, model_rows 
     const linear_job job = {.weight = weight, .out = out, .in = in, .bias = bias, .epilogue = epilogue, .M = M};
 
     IO_TRY(check_rows("linear", out, in, weight, epilogue));
+    if (weight->library) return onednn_product(weight->library, out, in, bias, epilogue, M);
     run_job(backend, &job);
+    return IO_OK;
+}
+
+/* Writes the nine neighbours of every row side by side into backend->unrolled. */
+static io_status unroll_neighbours(model_backend *backend, model_rows in, int B, int G, int n_in, model_rows *unrolled)
+{
+    const size_t tap_bytes = (size_t)n_in * rows_element_bytes(in.type);
+
+    IO_TRY(cpu_unrolled_reserve(backend, (size_t)(B * G * G) * 9 * tap_bytes));
+    *unrolled = (model_rows){backend->unrolled, 9 * (int64_t)n_in, in.type};
+#pragma omp parallel for num_threads(backend->n_threads)
+    for (int m = 0; m < B * G * G; m++)
+        for (int tap = 0; tap < 9; tap++) {
+            const int y = m / G % G + tap / 3 - 1, x = m % G + tap % 3 - 1;
+            void *to = rows_at(*unrolled, m, (int64_t)tap * n_in);
+
+            if (y < 0 || y >= G || x < 0 || x >= G)
+                memset(to, 0, tap_bytes);
+            else
+                memcpy(to, rows_at(in, m + (tap / 3 - 1) * (int64_t)G + tap % 3 - 1, 0), tap_bytes);
+        }
     return IO_OK;
 }
 
@@ -145,6 +182,12 @@ io_status conv3x3_forward_cpu(model_backend *backend, model_rows out, model_rows
         return IO_FAIL(IO_ERR_MISMATCH, "conv3x3: the weight has %d inputs, 9 x %d are needed", weight->n_in, n_in);
     if (in.type == MODEL_BF16 && n_in % 2)
         return IO_FAIL(IO_ERR_UNSUPPORTED, "conv3x3: %d channels in bf16; an even number is needed", n_in);
+    if (weight->library) {
+        model_rows unrolled;
+
+        IO_TRY(unroll_neighbours(backend, in, B, G, n_in, &unrolled));
+        return onednn_product(weight->library, out, unrolled, NULL, MODEL_STORE, B * G * G);
+    }
     run_job(backend, &job);
     return IO_OK;
 }

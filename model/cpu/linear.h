@@ -15,6 +15,7 @@ struct model_matrix {
     int n_panels;
     int64_t n_dwords; /* of one column */
     float *packed;
+    onednn_weight *library; /* the weight, where oneDNN computes the products; then nothing is packed here */
 };
 
 /* A product or a convolution, ready for a kernel. */
