@@ -42,27 +42,39 @@ static void open_samed(network *net, model_type type, int n_threads)
                   (double)model_sam_bytes(net->sam) / 1e6, (double)model_sam_estimate_bytes(&net->config, type, 1) / 1e6);
 }
 
+/* Opened once for the tests that use it as it is: f32, two threads. */
+static network shared;
+
+static int open_shared(void **state)
+{
+    open_samed(&shared, MODEL_F32, 2);
+    return 0;
+}
+
+static int close_shared(void **state)
+{
+    close_network(&shared);
+    return 0;
+}
+
 static void test_config(void **state)
 {
-    network net;
     char name[32];
 
-    open_samed(&net, MODEL_F32, 2);
-    model_config_name(&net.config, name);
+    model_config_name(&shared.config, name);
     assert_string_equal(name, "ViT-B");
-    assert_int_equal(net.config.depth, 12);
-    assert_int_equal(net.config.heads, 12);
-    assert_int_equal(net.config.window, 14);
-    assert_int_equal(net.config.n_channels, K);
-    assert_int_equal(net.config.sam_channels, 4);
-    assert_int_equal(net.config.lora_rank, 4);
-    assert_int_equal(net.config.file_grid, 64);
-    assert_int_equal(net.config.layout, MODEL_LAYOUT_SAMED);
-    for (int i = 0; i < 12; i++) assert_int_equal(net.config.is_global[i], i % 3 == 2);
+    assert_int_equal(shared.config.depth, 12);
+    assert_int_equal(shared.config.heads, 12);
+    assert_int_equal(shared.config.window, 14);
+    assert_int_equal(shared.config.n_channels, K);
+    assert_int_equal(shared.config.sam_channels, 4);
+    assert_int_equal(shared.config.lora_rank, 4);
+    assert_int_equal(shared.config.file_grid, 64);
+    assert_int_equal(shared.config.layout, MODEL_LAYOUT_SAMED);
+    for (int i = 0; i < 12; i++) assert_int_equal(shared.config.is_global[i], i % 3 == 2);
     /* Spec 8.2 counts 194.8 GFLOP for the encoder and 0.97 for the decoder; 0.81 of it go with two of three equal image channels, 0.30
      * with LoRA merged. */
-    check_near(model_sam_flop(&net.config) / 1e9, 194.66, 0.05);
-    close_network(&net);
+    check_near(model_sam_flop(&shared.config) / 1e9, 194.66, 0.05);
 }
 
 static void check_probe(network *net, const float *image, const char *what, const char *file)
@@ -88,14 +100,11 @@ static void test_activations(void **state)
 {
     static const char *const probes[][2] = {{"patch_embed", "_patch_embed"}, {"block.0", "_block00"},  {"block.1", "_block01"},
                                             {"block.2", "_block02"},         {"block.11", "_block11"}, {"embedding", "_embedding"}};
-    network net;
     npy_array image;
 
-    open_samed(&net, MODEL_F32, 2);
     read_golden("infer", "ts", "_512", &image);
-    for (size_t i = 0; i < sizeof probes / sizeof probes[0]; i++) check_probe(&net, image.f, probes[i][0], probes[i][1]);
+    for (size_t i = 0; i < sizeof probes / sizeof probes[0]; i++) check_probe(&shared, image.f, probes[i][0], probes[i][1]);
     npy_free(&image);
-    close_network(&net);
 }
 
 /* Where labels differ, the reference's upsampled logits must be nearly tied. Upsampling here is plain double arithmetic of spec 4.3. */
@@ -169,70 +178,66 @@ static void check_slice(network *net, const char *slice)
 
 static void test_logits_and_labels(void **state)
 {
-    network net;
-
-    open_samed(&net, MODEL_F32, 2);
-    for (int i = 0; i < 2; i++) check_slice(&net, slices[i]);
-    close_network(&net);
+    for (int i = 0; i < 2; i++) check_slice(&shared, slices[i]);
 }
 
 /* The first step of the reference's training: two slices through weights before any update. */
-static void check_training_batch(const char *folder, const char *adapter)
+static void check_training_batch(network *net, const char *folder)
 {
-    network net;
     npy_array images, golden;
     float *logits;
     double error;
 
-    open_network(&net, "weights/sam_vit_b.pth", adapter, S, MODEL_F32, 2, 2);
     read_golden(folder, "", "images_512", &images);
     read_golden(folder, "", "step0_low_res_logits", &golden);
-    assert_int_equal(golden.n, 2 * net.n_logits);
+    assert_int_equal(golden.n, 2 * net->n_logits);
     logits = malloc(golden.n * sizeof *logits);
-    check_ok(model_sam_logits(net.sam, images.f, 2, logits, NULL));
+    check_ok(model_sam_logits(net->sam, images.f, 2, logits, NULL));
     error = check_max_error(logits, golden.f, golden.n);
     print_message("  %s: logits of a batch of 2, max abs error %.2e\n", folder, error);
     assert_true(error <= logit_tolerance);
     free(logits);
     npy_free(&images);
     npy_free(&golden);
-    close_network(&net);
 }
 
 static void test_samed_batch(void **state)
 {
-    check_training_batch("train", "weights/samed_vit_b.pth");
+    check_training_batch(&shared, "train");
 }
 
 static void test_samed_s_batch(void **state)
 {
-    check_training_batch("train_s", "weights/samed_s_vit_b.pth");
+    network net;
+
+    open_network(&net, "weights/sam_vit_b.pth", "weights/samed_s_vit_b.pth", S, MODEL_F32, 2, 2);
+    assert_int_equal(net.config.layout, MODEL_LAYOUT_SAMED_S);
+    check_training_batch(&net, "train_s");
+    close_network(&net);
 }
 
 /* Same bytes for any number of threads, for slices alone and in a batch. */
 static void test_invariance(void **state)
 {
-    npy_array images[3];
-    float *batch, *logits, *expected;
+    npy_array images[2];
+    const size_t area = shared.area, n = shared.n_logits;
+    float *batch = malloc(3 * area * sizeof *batch), *logits = malloc(3 * n * sizeof *logits), *expected = malloc(3 * n * sizeof *logits);
 
-    batch = malloc(3 * (size_t)S * S * sizeof *batch);
-    for (int i = 0; i < 3; i++) {
-        read_golden("infer", slices[i % 2], "_512", &images[i]);
-        memcpy(batch + (size_t)i * S * S, images[i].f, (size_t)S * S * sizeof *batch);
+    for (size_t i = 0; i < 2; i++) {
+        read_golden("infer", slices[i], "_512", &images[i]);
+        memcpy(batch + i * area, images[i].f, area * sizeof *batch);
         npy_free(&images[i]);
     }
-    for (int i = 0; i < S * S; i++) batch[2 * S * S + i] = batch[i] - batch[S * S + i]; /* a third slice unlike the others */
-    logits = malloc(3 * (size_t)K * L * L * sizeof *logits);
-    expected = malloc(3 * (size_t)K * L * L * sizeof *logits);
+    for (size_t i = 0; i < area; i++) batch[2 * area + i] = batch[i] - batch[area + i]; /* a third slice unlike the others */
+    check_ok(model_sam_logits(shared.sam, batch, 3, expected, NULL));
+    for (size_t i = 0; i < 3; i++) check_ok(model_sam_logits(shared.sam, batch + i * area, 1, logits + i * n, NULL));
+    assert_memory_equal(logits, expected, 3 * n * sizeof *logits);
     for (int n_threads = 1; n_threads <= 4; n_threads++) {
         network net;
+        if (n_threads == 2) continue; /* that is the shared one */
         open_samed(&net, MODEL_F32, n_threads);
-        check_ok(model_sam_logits(net.sam, batch, 3, n_threads == 1 ? expected : logits, NULL));
-        if (n_threads > 1) assert_memory_equal(logits, expected, 3 * net.n_logits * sizeof *logits);
-        if (n_threads == 2) {
-            for (size_t i = 0; i < 3; i++) check_ok(model_sam_logits(net.sam, batch + i * net.area, 1, logits + i * net.n_logits, NULL));
-            assert_memory_equal(logits, expected, 3 * net.n_logits * sizeof *logits);
-        }
+        check_ok(model_sam_logits(net.sam, batch, 3, logits, NULL));
+        assert_memory_equal(logits, expected, 3 * n * sizeof *logits);
         close_network(&net);
     }
     free(batch);
@@ -252,11 +257,12 @@ static double dice_of(const uint16_t *a, const uint16_t *b, size_t n, int label)
     return either ? 2.0 * (double)both / (double)either : 1;
 }
 
-/* bf16 against f32 of the same program. Random weights give logits with many near ties, so labels flip far more easily than with a
- * trained network: with 8 bits of mantissa in every product the logits move by about 0.1 where their spread is about 1. */
+/* bf16 against f32 of the same program. Measured: 99.3 and 99.5 % of the labels, mean Dice 0.992 and 0.993. Random weights have more near
+ * ties than a trained network; the floor of 97 % allows four times the measured disagreement, for CPUs whose bf16 products sum in another
+ * order. */
 static void test_bf16(void **state)
 {
-    network f32, bf16;
+    network bf16;
     io_status status;
     model_device *device = NULL;
     uint16_t *expected = malloc(S * S * sizeof *expected), *found = malloc(S * S * sizeof *found);
@@ -269,13 +275,12 @@ static void test_bf16(void **state)
         free(found);
         skip();
     }
-    open_samed(&f32, MODEL_F32, 2);
     open_samed(&bf16, MODEL_BF16, 2);
     for (int i = 0; i < 2; i++) {
         npy_array image;
         double dice = 0, equal = 0, start;
         read_golden("infer", slices[i], "_512", &image);
-        check_ok(model_sam_segment(f32.sam, image.f, 1, expected));
+        check_ok(model_sam_segment(shared.sam, image.f, 1, expected));
         start = now();
         check_ok(model_sam_segment(bf16.sam, image.f, 1, found));
         start = now() - start;
@@ -283,10 +288,9 @@ static void test_bf16(void **state)
         for (int k = 0; k < K; k++) dice += dice_of(expected, found, S * S, k) / K;
         print_message("  %s bf16: %.3f s, %.2f %% of labels as in f32, mean Dice per class %.4f\n", slices[i], start, 100 * equal / (S * S),
                       dice);
-        assert_true(equal / (S * S) >= 0.95);
+        assert_true(equal / (S * S) >= 0.97 && dice >= 0.97);
         npy_free(&image);
     }
-    close_network(&f32);
     close_network(&bf16);
     free(expected);
     free(found);
@@ -306,5 +310,5 @@ int main(int argc, char **argv)
         return CHECK_SKIP;
     }
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_shared, close_shared);
 }
