@@ -202,22 +202,25 @@ static void emit_parameter(pickler *p, const io_tensor *tensor, size_t key)
     emit_put(p);
 }
 
-/* Items go in batches of 1000, a batch of one without a mark, as CPython's pickler does. */
-static void emit_items(pickler *p, const io_tensors *tensors)
+/* Items go in batches of 1000 between a mark and SETITEMS. A lone item has neither; CPython's pickler counts the last item of an
+ * OrderedDict as alone where 1000s came before, that of a dict only where it is the only one, and closes a dict of whole 1000s with an
+ * empty batch. */
+static void emit_items(pickler *p, const io_tensors *tensors, bool is_ordered)
 {
     for (size_t i = 0; i < tensors->n; i++) {
-        const size_t in_batch = i % BATCH, left = tensors->n - (i - in_batch);
-        const size_t n_batch = left < BATCH ? left : BATCH;
+        const bool is_first = i % BATCH == 0, is_last = i % BATCH == BATCH - 1 || i + 1 == tensors->n;
+        const bool is_alone = is_first && is_last && (is_ordered || tensors->n == 1);
         const io_tensor *tensor = &tensors->list[i];
 
-        if (in_batch == 0 && n_batch > 1) emit_op(p, '(');
+        if (is_first && !is_alone) emit_op(p, '(');
         emit_text(p, tensor->name);
         if (tensor->is_parameter)
             emit_parameter(p, tensor, i);
         else
             emit_tensor(p, tensor, i);
-        if (in_batch == n_batch - 1) emit_op(p, n_batch > 1 ? 'u' : 's');
+        if (is_last) emit_op(p, is_alone ? 's' : 'u');
     }
+    if (!is_ordered && tensors->n && tensors->n % BATCH == 0) emit(p, "(u", 2);
 }
 
 static void emit_pickle(pickler *p, const io_tensors *tensors, bool is_state_dict)
@@ -229,7 +232,7 @@ static void emit_pickle(pickler *p, const io_tensors *tensors, bool is_state_dic
         emit_op(p, '}');
         emit_put(p);
     }
-    emit_items(p, tensors);
+    emit_items(p, tensors, is_state_dict);
     emit_op(p, '.');
 }
 
