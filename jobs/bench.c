@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "io/json.h"
 #include "io/log.h"
@@ -17,7 +16,7 @@
 #include "pipeline/seeded.h"
 
 enum { KEY_SAM = 1000, KEY_ADAPTER, KEY_VIT, KEY_DEVICE, KEY_PRECISION, KEY_THREADS, KEY_BATCH, KEY_IMAGE_SIZE, KEY_REPEATS, KEY_JSON };
-enum { MAX_OPERATIONS = 64, MAX_REPEATS = 1000, NAME_BYTES = 48 };
+enum { MAX_OPERATIONS = 64, MAX_REPEATS = 1000, NAME_BYTES = 48, N_PEAKS = 3 };
 
 typedef struct bench_options {
     const char *sam, *adapter, *vit;
@@ -40,7 +39,7 @@ typedef struct bench_result {
     int64_t n_traced; /* slices under the trace */
     double *seconds;  /* [n_repeats] per slice, ascending */
     int n_repeats;
-    double load_s, peak_gflops, flop;
+    double load_s, peak_gflops, peak_mb, flop;
     char network[32];
     char device[160];
 } bench_result;
@@ -160,6 +159,29 @@ static io_status open_weights(const bench_options *options, io_tensors **sam, io
     return options->adapter ? io_tensors_open(options->adapter, adapter) : IO_OK;
 }
 
+/* MB of resident memory at its highest since forget_peak. */
+static double read_peak_mb(void)
+{
+    char line[256];
+    double kilobytes = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "VmHWM: %lf", &kilobytes) == 1) break;
+    if (file) fclose(file);
+    return kilobytes / 1024;
+}
+
+/* Random weights are made in memory, those of a user lie in a file: what making them took is none of the network's. */
+static void forget_peak(void)
+{
+    FILE *file = fopen("/proc/self/clear_refs", "w"); /* "5" resets VmHWM: proc(5) */
+
+    if (!file) return;
+    fputs("5", file);
+    fclose(file);
+}
+
 static io_status run_bench(const bench_options *options, bench_result *result)
 {
     io_status status = IO_OK;
@@ -180,8 +202,13 @@ static io_status run_bench(const bench_options *options, bench_result *result)
     result->load_s = job_time_now() - start;
     io_tensors_free(&adapter);
     io_tensors_free(&sam);
+    forget_peak();
     IO_TRY_GOTO(status, done, measure(options, network, result));
-    result->peak_gflops = model_device_peak_gflops(device);
+    result->peak_mb = read_peak_mb();
+    for (int i = 0; i < N_PEAKS; i++) { /* the best of a few: something else may be running */
+        const double gflops = model_device_peak_gflops(device);
+        if (gflops > result->peak_gflops) result->peak_gflops = gflops;
+    }
 done:
     model_sam_free(&network);
     model_device_free(&device);
@@ -201,13 +228,6 @@ static double find_share(const bench_result *result)
     return result->peak_gflops > 0 ? result->flop / result->seconds[0] / 1e9 / result->peak_gflops : 0;
 }
 
-static double peak_memory_mb(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)usage.ru_maxrss / 1024;
-}
-
 static void print_words(const bench_options *options, const bench_result *result)
 {
     printf("%s, %d pixels, %s, batch %d on %s\n", result->network, options->image_size, job_precision_name(options->precision),
@@ -215,7 +235,7 @@ static void print_words(const bench_options *options, const bench_result *result
     printf("seconds per slice: best %.4f, median %.4f of %d\n", result->seconds[0], find_median(result), result->n_repeats);
     printf("%.1f GFLOP per slice, %.0f GFLOP/s, %.0f %% of the measured peak of %.0f GFLOP/s\n", result->flop / 1e9,
            result->flop / result->seconds[0] / 1e9, 100 * find_share(result), result->peak_gflops);
-    printf("weights packed in %.2f s, peak memory %.0f MB\n\n", result->load_s, peak_memory_mb());
+    printf("weights packed in %.2f s, peak memory %.0f MB\n\n", result->load_s, result->peak_mb);
     printf("%-24s %8s %12s %10s %10s\n", "operation", "calls", "ms / slice", "GFLOP/s", "GB/s");
     for (int i = 0; i < result->n_operations; i++) {
         const bench_operation *o = &result->operations[i];
@@ -261,7 +281,7 @@ static io_status add_settings(const bench_options *options, const bench_result *
     IO_TRY(io_json_put_number(root, "peak_gflops", result->peak_gflops));
     IO_TRY(io_json_put_number(root, "share_of_peak", find_share(result)));
     IO_TRY(io_json_put_number(root, "load_seconds", result->load_s));
-    return io_json_put_number(root, "peak_memory_mb", peak_memory_mb());
+    return io_json_put_number(root, "peak_memory_mb", result->peak_mb);
 }
 
 static io_status print_json(const bench_options *options, const bench_result *result)

@@ -185,6 +185,8 @@ io_status job_device_share_find(const job_comm *world, int requested_threads, jo
     job_comm_allgather(&node, &mask, masks, sizeof mask);
     *out = (job_device_share){.local_rank = node.rank, .local_size = node.size};
     find_limits(&out->quota_cpus, &out->memory_limit);
+    for (int r = 0; r < node.size; r++) CPU_OR(&mask, &mask, &masks[r]);
+    out->node_cpus = CPU_COUNT(&mask);
     out->n_threads = requested_threads > 0 ? requested_threads : job_threads_share(masks, node.size, node.rank, out->quota_cpus);
 done:
     io_free(&masks);

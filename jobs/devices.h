@@ -21,6 +21,7 @@ int job_threads_share(const cpu_set_t *masks, int n_ranks, int rank, double quot
 typedef struct job_device_share {
     int n_threads; /* for this rank */
     int local_rank, local_size;
+    int node_cpus;         /* CPUs that the ranks of this node may use, together */
     double quota_cpus;     /* 0 without one */
     uint64_t memory_limit; /* bytes of the cgroup, for all ranks of the node together; 0 without one */
 } job_device_share;

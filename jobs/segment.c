@@ -119,6 +119,15 @@ static io_status start_rank(segment_run *run)
     return IO_OK;
 }
 
+static void warn_memory(const segment_run *run)
+{
+    const double per_node = job_segment_memory_estimate(run, &run->weights.config) * run->share.local_size;
+
+    if (run->world.rank != 0 || run->share.memory_limit == 0 || per_node <= (double)run->share.memory_limit) return;
+    io_log(IO_LOG_WARN, "%d ranks of this node may need %.0f MB, the cgroup allows %.0f MB: use fewer ranks or ask for more memory",
+           run->share.local_size, per_node / 1e6, (double)run->share.memory_limit / 1e6);
+}
+
 /* Collective. Teams, queue and threads; then the weights, while the reader already reads. */
 static io_status start(segment_run *run, bool is_identified)
 {
@@ -126,6 +135,7 @@ static io_status start(segment_run *run, bool is_identified)
     job_post_events events = {job_segment_report_progressed, job_segment_report_ended, NULL};
 
     job_team_create(&run->world, job_segment_team_size(run->options, &run->plan, run->world.size), &run->team);
+    warn_memory(run);
     status = start_rank(run);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     events.context = run->report;
@@ -162,8 +172,8 @@ static int segment_all(segment_run *run)
     status = skip_done(run, &is_identified);
     if (status != IO_OK) return leave(run, status, exit_of(status));
     if (run->world.rank == 0)
-        io_log(IO_LOG_INFO, "%zu cases, %lld of them done before; %lld slices to do", run->plan.manifest->n_cases,
-               (long long)run->plan.n_done, (long long)run->plan.slices_left);
+        io_log(IO_LOG_INFO, "%zu case%s, %lld of them done before; %lld slices to do", run->plan.manifest->n_cases,
+               run->plan.manifest->n_cases == 1 ? "" : "s", (long long)run->plan.n_done, (long long)run->plan.slices_left);
     if (run->plan.n_left == 0 && run->world.rank == 0) {
         status = job_segment_report_create(run, &run->report);
     } else if (run->plan.n_left > 0) {
@@ -211,6 +221,7 @@ int job_segment_main(int argc, char **argv)
     int code = job_options_segment(argc, argv, &options);
 
     if (code >= 0) goto done;
+    run.started = job_time_now();
     run.options = &options;
     status = job_comm_init(&run.world);
     set_log(&run);

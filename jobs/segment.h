@@ -104,6 +104,7 @@ typedef struct segment_run {
     segment_reader *reader;
     segment_writer *writer;
     bool has_told_stop, is_polling;
+    double started, first_slice; /* seconds, monotonic; first_slice when the network got its first slice, 0 before */
 } segment_run;
 
 /* segment_plan.c */
@@ -115,6 +116,8 @@ io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs 
 /* Collective. Is there any record, so that checking is needed? */
 io_status job_segment_plan_has_records(const job_comm *world, const pipe_outputs *outputs, const segment_plan *plan, bool *out);
 int job_segment_team_size(const job_segment_options *options, const segment_plan *plan, int n_ranks);
+/* Bytes that a rank needs at most: the network, the batches made ahead, two cases. */
+double job_segment_memory_estimate(const segment_run *run, const model_config *config);
 /* Prints the plan of --dry-run. Rank 0. */
 io_status job_segment_dry_run(const segment_run *run);
 

@@ -15,8 +15,6 @@ static const double reached_part = 0.75;
 
 typedef struct dry_totals {
     int64_t n_unreadable, n_suspicious;
-    int64_t largest_voxels;
-    uint64_t largest_bytes; /* of one volume in memory */
     double output_bytes;
 } dry_totals;
 
@@ -47,7 +45,7 @@ static void show_case(const io_case *c, dry_totals *totals)
     io_nifti_info info;
     char warnings[MAX_WARNINGS][WARNING_BYTES];
     int n_warnings;
-    uint64_t bytes;
+    double n_voxels;
 
     if (io_nifti_read_info(c->path, &info) != IO_OK) {
         totals->n_unreadable++;
@@ -55,11 +53,8 @@ static void show_case(const io_case *c, dry_totals *totals)
         return;
     }
     n_warnings = io_nifti_check(&info, warnings, MAX_WARNINGS);
-    bytes = (uint64_t)info.grid.dims[0] * (uint64_t)info.grid.dims[1] * (uint64_t)info.grid.dims[2];
-    if ((int64_t)bytes > totals->largest_voxels) totals->largest_voxels = (int64_t)bytes;
-    totals->output_bytes += (double)bytes * 0.02; /* label maps shrink at least fiftyfold */
-    bytes *= io_datatype_bytes(info.datatype);
-    if (bytes > totals->largest_bytes) totals->largest_bytes = bytes;
+    n_voxels = (double)info.grid.dims[0] * (double)info.grid.dims[1] * (double)info.grid.dims[2];
+    totals->output_bytes += n_voxels * 0.02; /* label maps shrink at least fiftyfold */
     printf("  %s: %lld x %lld x %lld %s, %lld slices\n", c->id, (long long)info.grid.dims[0], (long long)info.grid.dims[1],
            (long long)info.grid.dims[2], io_datatype_name(info.datatype), (long long)info.grid.dims[2]);
     totals->n_suspicious += n_warnings > 0;
@@ -82,15 +77,22 @@ done:
     return status;
 }
 
-/* Two cases and the batches made ahead, beside the network. */
-static void print_memory(const segment_run *run, const dry_totals *totals, const model_config *config)
+double job_segment_memory_estimate(const segment_run *run, const model_config *config)
 {
     const double network = (double)model_sam_estimate_bytes(config, run->options->precision, run->options->batch);
     const double images = 8.0 * run->options->batch * config->image_size * config->image_size * (double)sizeof(float);
-    const double cases = 2 * ((double)totals->largest_bytes + (double)totals->largest_voxels);
-    const double per_rank = network + images + cases, per_node = per_rank * run->share.local_size;
+    double largest = 0;
 
-    printf("memory: at most %.0f MB per rank, %.0f MB on this node\n", per_rank / 1e6, per_node / 1e6);
+    for (size_t i = 0; i < run->plan.manifest->n_cases; i++)
+        if ((double)run->plan.n_voxels[i] > largest) largest = (double)run->plan.n_voxels[i];
+    return network + images + 2 * largest * 3; /* int16 voxels and their labels */
+}
+
+static void print_memory(const segment_run *run, const model_config *config)
+{
+    const double per_rank = job_segment_memory_estimate(run, config), per_node = per_rank * run->share.local_size;
+
+    printf("memory: about %.0f MB per rank, %.0f MB on this node\n", per_rank / 1e6, per_node / 1e6);
     if (run->share.memory_limit && per_node > (double)run->share.memory_limit)
         printf("  too much: the cgroup allows %.0f MB; use fewer ranks per node or ask for more memory\n",
                (double)run->share.memory_limit / 1e6);
@@ -155,7 +157,7 @@ io_status job_segment_dry_run(const segment_run *run)
     printf("network: %s%s, %d classes, %d pixels, %s\n", name, run->options->sam ? "" : " (assumed: no --sam given)", config.n_channels,
            config.image_size, job_precision_name(run->options->precision));
     print_done(run);
-    print_memory(run, &totals, &config);
+    print_memory(run, &config);
     print_disk(run, &totals);
     print_time(run, &config);
     return IO_OK;

@@ -36,9 +36,11 @@ static void send_outcomes(segment_run *run)
 
     if (!run->writer) return;
     while (job_segment_writer_take(run->writer, &outcome)) {
-        if (outcome.status == IO_ERR_NO_SPACE || outcome.status == IO_ERR_MEMORY)
+        if (outcome.status == IO_ERR_NO_SPACE || outcome.status == IO_ERR_MEMORY) {
+            job_lock_free(&run->lock);
             job_abort(JOB_EXIT_RUN, "case %s: %s; make room and start again: finished cases are kept",
                       run->plan.manifest->cases[outcome.case_index].id, outcome.text);
+        }
         job_post_outcome(run->post, &outcome);
     }
 }
@@ -159,6 +161,7 @@ static io_status segment_batch(loop_state *state, const segment_item *item)
     const size_t pixels = (size_t)run->options->pipe.image_size * (size_t)run->options->pipe.image_size;
     const double start = job_time_now();
 
+    if (run->first_slice == 0) run->first_slice = start;
     if (model_sam_segment(run->weights.network, item->images, item->n, state->labels) != IO_OK)
         job_abort(JOB_EXIT_RUN, "case %s: the network failed: %s", run->plan.manifest->cases[item->work->case_index].id, io_last_error());
     item->work->model_s += job_time_now() - start;

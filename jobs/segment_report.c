@@ -341,6 +341,7 @@ static io_status write_summary(const segment_report *report, int64_t n_left, int
     char *path = NULL;
     struct rusage usage;
     const double seconds = job_time_now() - report->started;
+    const double first_slice = report->run->first_slice > 0 ? report->run->first_slice - report->run->started : 0;
 
     getrusage(RUSAGE_SELF, &usage);
     IO_TRY_GOTO(status, done, io_json_create_object(&root));
@@ -349,6 +350,7 @@ static io_status write_summary(const segment_report *report, int64_t n_left, int
     IO_TRY_GOTO(status, done, io_json_put_number(root, "slices", (double)report->progress.slices_done));
     IO_TRY_GOTO(status, done, io_json_put_number(root, "seconds", seconds));
     IO_TRY_GOTO(status, done, io_json_put_number(root, "slices_per_second", (double)report->progress.slices_done / seconds));
+    IO_TRY_GOTO(status, done, io_json_put_number(root, "seconds_to_first_slice", first_slice));
     IO_TRY_GOTO(status, done, io_json_put_number(root, "peak_memory_mb_of_rank_0", (double)usage.ru_maxrss / 1024));
     IO_TRY_GOTO(status, done, io_json_put_number(root, "exit", exit_code));
     IO_TRY_GOTO(status, done, io_path_join(report->run->options->output, "run.json", &path));

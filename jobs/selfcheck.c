@@ -14,7 +14,6 @@ typedef struct rank_card {
     char host[JOB_HOST_BYTES];
     char device[DEVICE_BYTES];
     int n_threads;
-    double quota_cpus;
 } rank_card;
 
 io_status job_selfcheck_launch(int claimed_size, int world_size)
@@ -73,19 +72,31 @@ static void log_cards(const rank_card *cards, int n, int team_size)
     }
 }
 
-static void warn_oversubscribed(const job_comm *world, const job_device_share *share)
+static void warn_oversubscribed(const job_device_share *share)
 {
-    cpu_set_t mask;
-    int64_t n_threads = (int64_t)share->n_threads * share->local_size;
-    long n_cpus;
+    const long n_threads = (long)share->n_threads * share->local_size;
 
-    if (world->rank != 0) return;
-    n_cpus = sched_getaffinity(0, sizeof mask, &mask) == 0 ? (long)CPU_COUNT(&mask) * 1L : 0;
-    if (share->quota_cpus > 0 && n_threads > share->quota_cpus + 0.5)
-        io_log(IO_LOG_WARN, "%lld threads on this node, but the cgroup allows %.1f CPUs; use fewer ranks or --threads",
-               (long long)n_threads, share->quota_cpus);
-    else if (share->local_size > n_cpus && share->n_threads * share->local_size > n_cpus && n_cpus > 1)
-        io_log(IO_LOG_WARN, "%d ranks share %ld CPUs of this node; more ranks than CPUs make nothing faster", share->local_size, n_cpus);
+    if (share->quota_cpus > 0 && (double)n_threads > share->quota_cpus + 0.5)
+        io_log(IO_LOG_WARN, "%ld threads on this node, but the cgroup allows %.1f CPUs; use fewer ranks or --threads", n_threads,
+               share->quota_cpus);
+    else if (n_threads > share->node_cpus)
+        io_log(IO_LOG_WARN, "%ld threads of %d ranks on the %d CPUs they may use here; use fewer ranks or --threads", n_threads,
+               share->local_size, share->node_cpus);
+}
+
+/* The kind of device is the description up to the first comma: "CPU AVX-512 bf16". */
+static void warn_mixed_devices(const rank_card *cards, int n)
+{
+    const size_t length = strcspn(cards[0].device, ",");
+
+    for (int i = 1; i < n; i++) {
+        if (strcspn(cards[i].device, ",") == length && !strncmp(cards[i].device, cards[0].device, length)) continue;
+        io_log(IO_LOG_WARN,
+               "rank 0 has %.*s, rank %d on %s has %s: where two classes are nearly equal, a label may depend on which of them "
+               "a slice meets",
+               (int)length, cards[0].device, i, cards[i].host, cards[i].device);
+        return;
+    }
 }
 
 io_status job_selfcheck_report(const job_comm *world, const job_device_share *share, int team_size, const char *device)
@@ -97,12 +108,14 @@ io_status job_selfcheck_report(const job_comm *world, const job_device_share *sh
     snprintf(mine.host, sizeof mine.host, "%s", job_comm_host());
     snprintf(mine.device, sizeof mine.device, "%s", device);
     mine.n_threads = share->n_threads;
-    mine.quota_cpus = share->quota_cpus;
     status = io_alloc((size_t)world->size, sizeof *cards, (void **)&cards);
     if (!job_all_ok(world, &status, NULL)) goto done;
     job_comm_allgather(world, &mine, cards, sizeof mine);
-    if (world->rank == 0) log_cards(cards, world->size, team_size);
-    warn_oversubscribed(world, share);
+    if (world->rank == 0) {
+        log_cards(cards, world->size, team_size);
+        warn_oversubscribed(share);
+        warn_mixed_devices(cards, world->size);
+    }
 done:
     io_free(&cards);
     return status;

@@ -2,6 +2,7 @@
 import gzip
 import os
 import shutil
+import subprocess
 import unittest
 
 import samed
@@ -83,6 +84,24 @@ class BadCases(unittest.TestCase):
         samed.check(samed.segment(self.folder, self.images, "-q", images=self.images))
         self.assertEqual(samed.stamps(self.images), before)
         self.assertEqual(len(before), 5)
+
+
+class FullDisk(unittest.TestCase):
+    def test_run_error_and_nothing_half_written(self):
+        """In a small file system of its own (a user namespace, so that it needs no root)."""
+        folder, disk = samed.study(), samed.path("disk")
+        os.makedirs(disk)
+        inside = f"mount -t tmpfs -o size=36k tmpfs {disk} || exit 99; \"$@\"; code=$?; ls -A {disk}/out; exit $code"
+        command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside, "sh"]
+        if subprocess.run(command + ["true"], capture_output=True, check=False).returncode != 0:
+            self.skipTest("no user namespaces here")
+        process = subprocess.run(command + samed.command(samed.segment_arguments(folder, os.path.join(disk, "out")), 0),
+                                 env=samed.environment(), capture_output=True, text=True, timeout=120, check=False)
+        samed.check(process, 1)
+        self.assertEqual(process.stderr.count("No space left"), 1, process.stderr)
+        names = process.stdout.split()
+        self.assertFalse([name for name in names if name.endswith(".tmp")], names)
+        self.assertNotIn("done", names)
 
 
 class BadRuns(unittest.TestCase):

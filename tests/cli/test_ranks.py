@@ -1,4 +1,7 @@
 """The label maps are the same bytes for any ranks, teams, threads and batch."""
+import gzip
+import os
+import struct
 import unittest
 
 import samed
@@ -43,6 +46,20 @@ class Ranks(unittest.TestCase):
         self.assertEqual(samed.label_maps(alone), samed.label_maps(together))
         samed.check(samed.segment(folder, samed.path("few.single"), "-q", "--team", "1", ranks=4))
         self.assertEqual(samed.label_maps(alone), samed.label_maps(samed.path("few.single")))
+
+    def test_more_classes_than_a_byte_holds(self):
+        folder, many = samed.study(cases=2, seed=40), samed.path("many")
+        samed.check(samed.run("phantom", "-q", "-o", many, "--cases", "0", "--weights", "tiny", "--classes", "300"))
+        found = []
+        for ranks in (0, 3):
+            out = samed.path(f"many.{ranks}")
+            samed.check(samed.run("segment", "-i", os.path.join(folder, "imagesTr"), "-o", out, *samed.weights(many), "--image-size", samed.SIZE,
+                                  "--threads", 1, "--team", "all", "-q", ranks=ranks))
+            found.append(samed.label_maps(out))
+        self.assertEqual(found[0], found[1])
+        with gzip.open(os.path.join(samed.path("many.3"), "c0_dseg.nii.gz"), "rb") as stream:
+            header = stream.read(352)
+        self.assertEqual(struct.unpack_from("<hh", header, 70), (512, 16))  # uint16
 
 
 if __name__ == "__main__":
