@@ -19,6 +19,9 @@ enum { TILE_ROWS = 4, TILE_VECTORS = 2 };
 
 typedef simd tile[TILE_ROWS][TILE_VECTORS];
 
+/* Two bf16 of a row whose stride is odd begin at any even address. */
+typedef float dword_anywhere __attribute__((aligned(2), may_alias));
+
 SIMD_INLINE void clear_tile(tile acc)
 {
 #pragma GCC unroll 8
@@ -39,7 +42,7 @@ SIMD_INLINE void multiply_tile(int is_bf16, int n_vectors, tile acc, const float
         for (int j = 0; j < n_vectors; j++) column[j] = simd_load(b + k * ldb + j * LANES);
 #pragma GCC unroll 8
         for (int i = 0; i < TILE_ROWS; i++) {
-            const simd x = simd_set(a[i][k]);
+            const simd x = simd_set(((const dword_anywhere *)a[i])[k]);
 
 #pragma GCC unroll 3
             for (int j = 0; j < n_vectors; j++) acc[i][j] = simd_mac(is_bf16, x, column[j], acc[i][j]);
