@@ -38,7 +38,7 @@ static void send_outcomes(segment_run *run)
     while (job_segment_writer_take(run->writer, &outcome)) {
         if (outcome.status == IO_ERR_NO_SPACE || outcome.status == IO_ERR_MEMORY) {
             job_lock_free(&run->lock);
-            job_abort(JOB_EXIT_RUN, "case %s: %s; make room and start again: finished cases are kept",
+            job_abort(JOB_EXIT_RUN, "case %s: %s; finished cases are kept",
                       run->plan.manifest->cases[outcome.case_index].id, outcome.text);
         }
         job_post_outcome(run->post, &outcome);

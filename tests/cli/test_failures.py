@@ -98,7 +98,7 @@ class FullDisk(unittest.TestCase):
         process = subprocess.run(command + samed.command(samed.segment_arguments(folder, os.path.join(disk, "out")), 0),
                                  env=samed.environment(), capture_output=True, text=True, timeout=120, check=False)
         samed.check(process, 1)
-        self.assertEqual(process.stderr.count("No space left"), 1, process.stderr)
+        self.assertEqual(process.stderr.count("the disk is full"), 1, process.stderr)
         names = process.stdout.split()
         self.assertFalse([name for name in names if name.endswith(".tmp")], names)
         self.assertNotIn("done", names)
