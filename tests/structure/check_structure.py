@@ -41,6 +41,7 @@ FOREIGN = [
     (r"Random123/.*", "RANDOM123_", "pipeline"),
     (r"cmocka\.h", "CMOCKA", "tests"),
 ]
+BACKEND_WORDS = {"model/cpu": {"cpu", "onednn"}, "model/cuda": {"cuda", "cublas"}}
 PREFIX = {"io": "io_", "model": "model_", "pipeline": "pipe_", "jobs": "job_"}
 FORBIDDEN_BELOW_JOBS = r"\b(exit|_exit|abort|printf|puts|putchar|perror)\s*\("
 FORBIDDEN_EVERYWHERE = r"\b(gets|strcpy(?!\(\w+, \))|strcat|sprintf|vsprintf|atoi|atol|atof)\s*\("  # strcpy of a literal is fine
@@ -180,8 +181,8 @@ def check_names(tree):
 
 
 def is_backend_name(room, name):
-    """Inside a backend, functions are called after the operation and the backend: layernorm_forward_cpu, cpu_threads_run."""
-    return room.startswith("model/") and room.split("/")[1] in name.split("_")
+    """Inside a backend, functions are called after the operation and the backend: layernorm_forward_cpu, onednn_product."""
+    return bool(BACKEND_WORDS.get(room, set()) & set(name.split("_")))
 
 
 def check_calls(tree):
