@@ -6,7 +6,10 @@
 
 #include "model/params.h"
 
-enum { MAX_SIDE = 1 << 15 /* no dimension of a ViT comes near it; keeps products of two within 32 bits */ };
+enum {
+    MAX_SIDE = 1 << 15, /* no dimension of a ViT comes near it; keeps products of two within 32 bits */
+    MAX_GRID = 4096     /* tokens per side: the logits of a channel, 16 for each token, stay within 32 bits */
+};
 
 /* The published sizes: width, depth, name (segment-anything, build_sam.py). */
 static const struct {
@@ -86,9 +89,11 @@ static io_status check_kinds(const io_tensors *sam, const io_tensors *adapter)
 
 static io_status check_image_size(const model_config *config)
 {
-    if (config->image_size < config->patch || config->image_size % config->patch != 0 || config->image_size > MAX_SIDE)
-        return IO_FAIL(IO_ERR_ARGUMENT, "image size %d: this network needs a multiple of its patch, %d, up to %d; choose for example %d",
-                       config->image_size, config->patch, MAX_SIDE, config->patch * 32);
+    const int S = config->image_size, P = config->patch;
+
+    if (S < P || S % P != 0 || S / P > MAX_GRID)
+        return IO_FAIL(IO_ERR_ARGUMENT, "image size %d: this network needs a multiple of its patch, %d, up to %d patches a side; choose %d",
+                       S, P, MAX_GRID, P * 32);
     return IO_OK;
 }
 

@@ -178,12 +178,29 @@ const model_param *model_params_get(const model_params *params, model_param_id i
     return &params->items[params->start[id] + (size_t)index * params->step[id]];
 }
 
+/* Adds what to do to the text of a lookup that failed. */
+static io_status advise(io_status status, bool is_adapter)
+{
+    char text[768];
+
+    snprintf(text, sizeof text, "%s", io_last_error_text());
+    return IO_FAIL(status, "%s; %s", text,
+                   is_adapter
+                       ? "the adapter is incomplete or was made for another network: get it again, or give the SAM checkpoint it was "
+                         "trained on"
+                       : "the SAM checkpoint is incomplete or was changed: get it again");
+}
+
 io_status model_params_bind(model_params *params, const io_tensors *sam, const io_tensors *adapter)
 {
     for (size_t i = 0; i < params->count; i++) {
         model_param *param = &params->items[i];
-        param->file = model_role_in_adapter(param->role, params->layout) ? adapter : sam;
-        IO_TRY(io_tensors_require(param->file, param->name, param->n_dims, param->shape, &param->source));
+        const bool is_adapter = model_role_in_adapter(param->role, params->layout);
+        io_status status;
+
+        param->file = is_adapter ? adapter : sam;
+        status = io_tensors_require(param->file, param->name, param->n_dims, param->shape, &param->source);
+        if (status != IO_OK) return advise(status, is_adapter);
     }
     return IO_OK;
 }

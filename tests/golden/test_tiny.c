@@ -303,6 +303,8 @@ static void test_refusals(void **state)
     check_refused(no_block, samed, 64, IO_ERR_NOT_FOUND, "image_encoder.blocks.1.attn.proj.bias");
     check_refused(sam, samed, 60, IO_ERR_ARGUMENT, "image size 60");
     check_refused(sam, samed, 4, IO_ERR_ARGUMENT, "image size 4");
+    check_refused(sam, samed, 8 * 4097, IO_ERR_ARGUMENT, "image size 32776");
+    check_refused(sam, samed, -64, IO_ERR_ARGUMENT, "image size -64");
     io_tensors_free(&sam);
     io_tensors_free(&samed);
     io_tensors_free(&other_sam);
