@@ -39,8 +39,8 @@ typedef struct pipe_overlap {
 typedef struct pipe_surface {
     double hd;                          /* largest distance, both directions */
     double hd95;
-    double assd;                        /* as the convention pools it */
-    double masd;                        /* mean of the two directed means */
+    double assd;                        /* as the convention pools it; deepmind: by area */
+    double masd;                        /* mean of the two directed means (reloaded, deepmind: of the two by area) */
     double nsd[PIPE_MAX_TOLERANCES];    /* 0..1, one per tolerance */
 } pipe_surface;
 
@@ -56,9 +56,11 @@ typedef struct pipe_metrics_options {
     double percentile;                  /* 95 */
     double tolerances_mm[PIPE_MAX_TOLERANCES]; /* ascending */
     int n_tolerances;
+    bool is_planar;                     /* maps of one slice are 2-D images: no surface across k, and deepmind's contour lengths */
 } pipe_metrics_options;
 
-/* One pass over a pair of label maps [nz][ny][nx] (label_bytes 1 or 2 each): the boxes and counts of every value 1..n_values-1. */
+/* One pass over a pair of label maps [nz][ny][nx] (label_bytes 1 or 2 each): the boxes and counts of every value 1..n_values-1; larger
+ * values are passed over. The maps are borrowed: they must stay as they are until the boxes are freed. */
 typedef struct pipe_label_boxes pipe_label_boxes;
 io_status pipe_label_boxes_create(const int64_t dims[3], const void *reference, int reference_bytes, const void *prediction,
                                   int prediction_bytes, int n_values, pipe_label_boxes **out);

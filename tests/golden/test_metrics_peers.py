@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""Metrics beside the libraries whose names their conventions carry: medpy, monai, surface-distance (PyPI), on pairs made here.
+
+Usage: test_metrics_peers.py MEASURE_PAIRS [N_BLOBS [SEED]]
+
+MEASURE_PAIRS is the built tests/golden/measure_pairs.c. A library that is not installed is left out and named; without NumPy and SciPy, or
+without any of the libraries, the test skips (77). Metrics Reloaded is not on PyPI as of 2026: its values are formed here with NumPy and
+SciPy as spec/metrics.md section 1 gives them. Relative tolerances: 1e-6, for MONAI 1e-5, because it computes in float32.
+"""
+import struct
+import subprocess
+import sys
+import warnings
+
+warnings.filterwarnings("ignore")
+try:
+    import numpy as np
+    from scipy import ndimage
+except ImportError:
+    print("skipped: NumPy and SciPy are not installed")
+    sys.exit(77)
+
+CONVENTIONS = ["medpy", "monai", "reloaded", "deepmind", "samed"]
+TOLERANCES = [0.5, 1.0, 2.0, 3.0]
+TOLERANCE = {"medpy": 1e-6, "monai": 1e-5, "reloaded": 1e-6, "deepmind": 1e-6, "samed": 1e-6}
+
+
+def load_medpy():
+    from medpy.metric import binary
+
+    def measure(reference, prediction, spacing):
+        # assd was the mean of both asd up to MedPy 0.5.1 (the convention medpy) and pools both lists from 0.5.2 on (as reloaded does).
+        assd = (binary.asd(prediction, reference, spacing) + binary.asd(reference, prediction, spacing)) / 2
+        return {"hd": binary.hd(prediction, reference, spacing), "hd95": binary.hd95(prediction, reference, spacing), "assd": assd}
+
+    return measure
+
+
+def load_samed():
+    from medpy.metric import binary
+
+    return lambda reference, prediction, spacing: {"hd95": binary.hd95(prediction, reference)}
+
+
+def load_monai():
+    import torch
+    from monai.metrics import (compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice)
+
+    def measure(reference, prediction, spacing):
+        p, r = (torch.from_numpy(m.astype(np.uint8))[None, None] for m in (prediction, reference))
+        out = {"hd": compute_hausdorff_distance(p, r, True, spacing=list(spacing)).item(),
+               "hd95": compute_hausdorff_distance(p, r, True, percentile=95, spacing=list(spacing)).item(),
+               "assd": compute_average_surface_distance(p, r, True, symmetric=True, spacing=list(spacing)).item()}
+        for t, limit in enumerate(TOLERANCES):
+            out["nsd%d" % t] = compute_surface_dice(p, r, [limit], True, spacing=list(spacing)).item()
+        return out
+
+    return measure
+
+
+def load_deepmind():
+    for name, value in (("Inf", np.inf), ("NaN", np.nan)):  # surface-distance 0.1 uses names that NumPy 2 and SciPy have dropped
+        if not hasattr(np, name):
+            setattr(np, name, value)
+    for name in ("filters", "morphology"):
+        if not hasattr(ndimage, name):
+            setattr(ndimage, name, ndimage)
+    import surface_distance
+
+    def measure(reference, prediction, spacing):
+        d = surface_distance.compute_surface_distances(reference, prediction, spacing)
+        there, back = surface_distance.compute_average_surface_distance(d)
+        areas = d["surfel_areas_gt"].sum(), d["surfel_areas_pred"].sum()
+        out = {"hd": surface_distance.compute_robust_hausdorff(d, 100), "hd95": surface_distance.compute_robust_hausdorff(d, 95),
+               "masd": (there + back) / 2, "assd": (there * areas[0] + back * areas[1]) / (areas[0] + areas[1])}
+        for t, limit in enumerate(TOLERANCES):
+            out["nsd%d" % t] = surface_distance.compute_surface_dice_at_tolerance(d, limit)
+        return out
+
+    return measure
+
+
+def load_reloaded():
+    def measure(reference, prediction, spacing):
+        borders = [m & ~ndimage.binary_erosion(m) for m in (reference, prediction)]
+        maps = [ndimage.distance_transform_edt(~b, sampling=spacing) for b in borders]
+        a, b = maps[1][borders[0]], maps[0][borders[1]]
+        both = np.concatenate([a, b])
+        out = {"hd": both.max(), "hd95": max(np.percentile(a, 95), np.percentile(b, 95)), "assd": both.mean(),
+               "masd": (a.mean() + b.mean()) / 2}
+        out.update(("nsd%d" % t, (both <= limit).mean()) for t, limit in enumerate(TOLERANCES))
+        return out
+
+    return measure
+
+
+def blob(rng, dims, level):
+    noise = ndimage.gaussian_filter(rng.standard_normal(dims), [min(2.0, n / 3) for n in dims], mode="nearest")
+    return noise > np.quantile(noise, level)
+
+
+def odd_pairs():
+    """Masks at which implementations stumble."""
+    one = np.zeros((9, 8, 7), bool)
+    one[4, 4, 3] = True
+    other = np.zeros_like(one)
+    other[0, 0, 6] = True
+    full = np.ones_like(one)
+    flat = np.zeros((12, 10, 1), bool)
+    flat[2:7, 3:9] = True
+    grown = ndimage.binary_dilation(flat)
+    face = np.zeros((20, 6, 5), bool)
+    face[:9] = True
+    rod = np.zeros((150, 5, 5), bool)
+    rod[3:7, 2, 2] = True
+    far = np.zeros_like(rod)
+    far[140:, 1:4, 1:4] = True
+    yield from ((one, one), (one, other), (one, full), (full, full), (full, other), (flat, grown), (flat[:, ::-1], flat))
+    yield from ((face, np.roll(face, 1, 0)), (rod, far), (rod, rod | far), (flat.transpose(2, 0, 1), grown.transpose(2, 0, 1)))
+    yield np.ones((1, 1, 1), bool), np.ones((1, 1, 1), bool)
+    yield np.ones((64, 1, 1), bool), np.arange(64)[:, None, None] % 9 == 4
+    yield np.ones((65, 3, 2), bool), np.zeros((65, 3, 2), bool)
+    yield np.zeros((65, 3, 2), bool), np.zeros((65, 3, 2), bool)
+
+
+def make_pairs(n_blobs, seed):
+    rng = np.random.default_rng(seed)
+    for reference, prediction in odd_pairs():
+        for spacing in ((1.0, 1.0, 1.0), (0.7, 0.9, 2.5)):
+            yield reference, prediction, spacing
+    for n in range(n_blobs):
+        dims = rng.integers(1, 40, 3) + (n % 5 == 0) * np.array([60, 0, 0])
+        reference = blob(rng, dims, rng.uniform(0.3, 0.97))
+        style = n % 4
+        if style == 0:
+            prediction = np.roll(reference, rng.integers(-3, 4, 3), (0, 1, 2))
+        elif style == 1:
+            prediction = ndimage.binary_erosion(reference) if rng.random() < 0.5 else ndimage.binary_dilation(reference)
+        elif style == 2:
+            prediction = blob(rng, dims, rng.uniform(0.3, 0.97))
+        else:
+            prediction = reference ^ (rng.random(dims) < 0.02)
+        spacing = (1.0, 1.0, 1.0) if n % 3 == 0 else (0.5, 0.5, 3.0) if n % 3 == 1 else tuple(rng.uniform(0.3, 4, 3))
+        yield reference, prediction, tuple(float(s) for s in spacing)
+
+
+def pack_pair(reference, prediction, spacing):
+    head = struct.pack("<5i", *reference.shape, 0, len(TOLERANCES)) + struct.pack("<4d", *spacing, 95.0)
+    head += struct.pack("<%dd" % len(TOLERANCES), *TOLERANCES)
+    return head + b"".join(m.astype(np.uint8).tobytes(order="F") for m in (reference, prediction))
+
+
+def measure_ours(program, pairs):
+    result = subprocess.run([program], input=b"".join(pack_pair(*p) for p in pairs), capture_output=True, check=True)
+    names = ["hd", "hd95", "assd", "masd"] + ["nsd%d" % t for t in range(len(TOLERANCES))]
+    for line in result.stdout.decode().splitlines():
+        numbers = [float(word) for word in line.split()]
+        counts, numbers = numbers[:3], numbers[3:]
+        yield counts, {c: dict(zip(names, numbers[n * len(names):])) for n, c in enumerate(CONVENTIONS)}
+
+
+def compare(label, convention, expected, found, worst):
+    """Number of values that differ; both must be finite."""
+    n_bad = 0
+    for name, value in expected.items():
+        error = abs(found[name] - value) / max(abs(value), 1e-3)
+        worst[convention] = max(worst[convention], error if error == error else np.inf)
+        if not error <= TOLERANCE[convention]:
+            print("%s %s %s: %.9g, the library says %.9g" % (label, convention, name, found[name], value))
+            n_bad += 1
+    return n_bad
+
+
+def main():
+    program, n_blobs, seed = sys.argv[1], int((sys.argv[2:3] or [60])[0]), int((sys.argv[3:4] or [1])[0])
+    peers = {}
+    for convention in CONVENTIONS:
+        try:
+            peers[convention] = globals()["load_" + convention]()
+        except ImportError as problem:
+            print("left out: %s (%s)" % (convention, problem))
+    if set(peers) <= {"reloaded"}:
+        print("skipped: none of medpy, monai, surface-distance is installed")
+        return 77
+    pairs, n_bad, n_values = list(make_pairs(n_blobs, seed)), 0, 0
+    worst = dict.fromkeys(peers, 0.0)
+    ours = list(measure_ours(program, pairs))
+    assert len(ours) == len(pairs)
+    for n, ((reference, prediction, spacing), (counts, found)) in enumerate(zip(pairs, ours)):
+        label = "pair %d %s spacing %s" % (n, reference.shape, spacing)
+        if counts != [reference.sum(), prediction.sum(), (reference & prediction).sum()]:
+            print(label, "counts", counts)
+            n_bad += 1
+        for convention, measure in peers.items():
+            if not reference.any() or not prediction.any():
+                n_bad += not all(np.isnan(v) for v in found[convention].values())
+                continue
+            expected = measure(reference, prediction, spacing)
+            n_values += len(expected)
+            n_bad += compare(label, convention, expected, found[convention], worst)
+    print("%d pairs, %d values against %s, %d differ; largest relative differences %s" % (
+        len(pairs), n_values, ", ".join(peers), n_bad, ", ".join("%s %.1e" % item for item in worst.items())))
+    return 1 if n_bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
