@@ -2,7 +2,7 @@
  *
  * Asked for with SAMED_PRODUCTS=onednn: worth trying on CPUs with AMX, whose tiles this folder's own kernels do not use. Not the
  * default, because it was seen to split the inner dimension by the number of threads where rows are few (f32: 1 x 2048 on 2 threads,
- * bf16: 1 row against 20), so that label maps would depend on threads and batches; the own kernels were also 3 to 4 % faster.
+ * bf16: 1 row against 20), so that label maps would depend on threads and batches.
  */
 #ifndef MODEL_CPU_DNNL_H
 #define MODEL_CPU_DNNL_H
