@@ -23,6 +23,8 @@ def path(*parts):
 def environment(**changes):
     """The test's environment without what a launcher around it may have set."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_COMM_", "PMIX_", "PMI_", "SLURM_"))}
+    # In a sanitizer build: Open MPI's own plugins leak a few kilobytes at exit. The commands without MPI are watched for leaks.
+    clean.setdefault("ASAN_OPTIONS", "detect_leaks=0" if changes.pop("with_mpi", False) else "")
     clean.update(changes)
     return clean
 
@@ -33,13 +35,13 @@ def command(arguments, ranks):
 
 def run(*arguments, ranks=0, **changes):
     """Runs samed to its end; ranks 0 is without a launcher. Returns the process with returncode, stdout and stderr."""
-    return subprocess.run(command(arguments, ranks), env=environment(**changes), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    return subprocess.run(command(arguments, ranks), env=environment(with_mpi="segment" in arguments[:1], **changes), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           timeout=120)
 
 
 def start(*arguments, ranks=0):
     """Starts samed in a process group of its own."""
-    return subprocess.Popen(command(arguments, ranks), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    return subprocess.Popen(command(arguments, ranks), env=environment(with_mpi=True), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             start_new_session=True)
 
 

@@ -96,7 +96,7 @@ class FullDisk(unittest.TestCase):
         if subprocess.run(command + ["true"], capture_output=True, check=False).returncode != 0:
             self.skipTest("no user namespaces here")
         process = subprocess.run(command + samed.command(samed.segment_arguments(folder, os.path.join(disk, "out")), 0),
-                                 env=samed.environment(), capture_output=True, text=True, timeout=120, check=False)
+                                 env=samed.environment(with_mpi=True), capture_output=True, text=True, timeout=120, check=False)
         samed.check(process, 1)
         self.assertEqual(process.stderr.count("the disk is full"), 1, process.stderr)
         names = process.stdout.split()
