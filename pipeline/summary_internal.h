@@ -1,0 +1,20 @@
+/* What summary.c and its tests of significance share. */
+#ifndef PIPELINE_SUMMARY_INTERNAL_H
+#define PIPELINE_SUMMARY_INTERNAL_H
+
+#include "pipeline/summary.h"
+
+/* numpy.percentile(sorted, q), linear; sorted [n] ascending, n > 0. */
+double pipe_quantile(const double *sorted, size_t n, double q);
+
+/* 95 % percentile bootstrap of the mean of values [n], n > 0. */
+io_status pipe_bootstrap_mean(const double *values, size_t n, uint64_t seed, const char *key, double *low, double *high);
+
+/* scipy.stats.wilcoxon(differences) with its defaults: two-sided p; NaN when no difference is non-zero. differences [n] are not kept
+ * in order. */
+io_status pipe_wilcoxon(double *differences, size_t n, double *p);
+
+/* Ascending order for qsort; no NaN. */
+int pipe_compare_doubles(const void *left, const void *right);
+
+#endif
