@@ -1,0 +1,288 @@
+/* `samed evaluate`: the order of its phases. See evaluate.h. */
+#include "jobs/evaluate.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "io/file.h"
+#include "io/log.h"
+#include "io/memory.h"
+#include "jobs/commands.h"
+#include "jobs/exits.h"
+#include "jobs/selfcheck.h"
+#include "jobs/stop.h"
+
+enum { MAX_TEMPORARY_AGE_S = 24 * 3600 };
+
+/* Lines of a rank, so that a log of many ranks can be read; rank 0's bar makes way. */
+static void write_line(io_log_level level, const char *line, void *context)
+{
+    static const char *const prefixes[] = {"error: ", "warning: ", "", ""};
+    evaluate_run *run = context;
+    char rank[24] = "";
+
+    if (run->world.rank > 0) snprintf(rank, sizeof rank, "[rank %d] ", run->world.rank);
+    job_progress_clear(&run->progress);
+    fprintf(stderr, "samed: %s%s%s\n", rank, prefixes[level], line);
+}
+
+static void set_log(evaluate_run *run)
+{
+    static const io_log_level levels[] = {IO_LOG_ERROR, IO_LOG_INFO, IO_LOG_DEBUG}; /* by verbosity + 1 */
+
+    io_log_set_level(levels[run->options->verbosity + 1]);
+    io_log_set_sink(write_line, run);
+}
+
+static int exit_of(io_status status)
+{
+    switch (status) {
+    case IO_OK: return JOB_EXIT_DONE;
+    case IO_ERR_MEMORY:
+    case IO_ERR_NO_SPACE: return JOB_EXIT_RUN;
+    case IO_ERR_STOPPED: return JOB_EXIT_STOPPED;
+    case IO_ERR_NOT_FOUND: return JOB_EXIT_NOTHING;
+    default: return JOB_EXIT_USAGE;
+    }
+}
+
+/* status is the same on all ranks (job_all_ok): one line from rank 0. */
+static int leave(const evaluate_run *run, io_status status, int exit_code)
+{
+    if (status != IO_OK && run->world.rank == 0) io_log(IO_LOG_ERROR, "%s", io_last_error_text());
+    return exit_code;
+}
+
+static io_status remove_output(const char *folder, const char *name)
+{
+    char *path = NULL;
+    io_status status = io_path_join(folder, name, &path);
+
+    if (status == IO_OK) status = io_file_remove(path);
+    io_free(&path);
+    return status;
+}
+
+/* Rank 0: the folder is there, ours alone, and without an older report's files: no mixture of two reports can be left. */
+static io_status open_output(evaluate_run *run)
+{
+    static const char *const names[] = {"done",         "failed.tsv",  "metrics.csv", "summary.csv", "compare.csv",
+                                        "summary.json", "report.html", "table.tex",   "run.json",    "nnunet/summary.json"};
+    const char *folder = run->options->output;
+
+    IO_TRY(io_folder_create(folder));
+    IO_TRY(job_lock_take(folder, &run->lock));
+    IO_TRY(io_folder_clean(folder, MAX_TEMPORARY_AGE_S));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) IO_TRY(remove_output(folder, names[i]));
+    return IO_OK;
+}
+
+/* "reference=btcv" is for the references only; without a side a map is for both. */
+static io_status apply_map(evaluate_run *run, const char *text)
+{
+    const bool is_prediction = !strncmp(text, "prediction=", 11), is_reference = !strncmp(text, "reference=", 10);
+    const char *source = is_prediction ? text + 11 : is_reference ? text + 10 : text;
+
+    if (!is_prediction) IO_TRY(pipe_label_map_apply(run->reference_map, source));
+    if (!is_reference) IO_TRY(pipe_label_map_apply(run->prediction_map, source));
+    return IO_OK;
+}
+
+static io_status plan(evaluate_run *run)
+{
+    const evaluate_options *options = run->options;
+
+    IO_TRY(job_evaluate_labels(options, &run->labels, run->labels_source, sizeof run->labels_source));
+    IO_TRY(pipe_label_map_create(run->labels, &run->reference_map));
+    IO_TRY(pipe_label_map_create(run->labels, &run->prediction_map));
+    for (int i = 0; i < options->n_maps; i++) IO_TRY(apply_map(run, options->maps[i]));
+    IO_TRY(pipe_study_create(run->labels, &options->study, &run->study));
+    if (run->study->n_organs == 0) return IO_FAIL(IO_ERR_ARGUMENT, "%s: there is no organ beside the background", run->labels_source);
+    IO_TRY(job_evaluate_pairs(options, run->study));
+    return pipe_study_allocate(run->study);
+}
+
+/* Work of a case: the size of its files stands for it. */
+static int64_t weigh_case(const pipe_study_case *c)
+{
+    uint64_t reference = 0, prediction = 0;
+
+    if (c->reference && io_file_exists(c->reference)) (void)io_file_size(c->reference, &reference);
+    if (c->prediction && io_file_exists(c->prediction)) (void)io_file_size(c->prediction, &prediction);
+    return 1 + (int64_t)(reference + prediction);
+}
+
+/* Items are case * n_parts + part. With fewer cases than ranks the organs of a case are shared. */
+static io_status create_queue(evaluate_run *run)
+{
+    io_status status;
+    int64_t *weights = NULL;
+    const int64_t n_cases = (int64_t)run->study->n_cases, n_organs = (int64_t)run->study->n_organs;
+    int64_t n_parts = (run->world.size + n_cases - 1) / n_cases;
+
+    n_parts = n_parts > n_organs ? n_organs : n_parts;
+    run->n_parts = (int)n_parts;
+    IO_TRY(io_alloc((size_t)(n_cases * n_parts), sizeof *weights, (void **)&weights));
+    for (int64_t i = 0; i < n_cases; i++) {
+        const int64_t weight = weigh_case(&run->study->cases[i]);
+        for (int64_t p = 0; p < n_parts; p++) weights[i * n_parts + p] = weight;
+    }
+    status = job_queue_create(weights, (size_t)(n_cases * n_parts), &run->queue);
+    io_free(&weights);
+    return status;
+}
+
+/* Every rank listed the folders by itself; a file system that shows them differently must not mix cases up. */
+static io_status check_agreement(const evaluate_run *run)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    int64_t sums[2];
+
+    for (size_t i = 0; i < run->study->n_cases; i++)
+        for (const char *c = run->study->cases[i].id; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+    hash = hash % 1000003 * 1000 + run->study->n_cases % 1000;
+    sums[0] = (int64_t)hash;
+    sums[1] = (int64_t)hash * (int64_t)(hash % 1009);
+    job_comm_sum(&run->world, sums, 2);
+    if (sums[0] == (int64_t)hash * run->world.size && sums[1] == (int64_t)hash * (int64_t)(hash % 1009) * run->world.size) return IO_OK;
+    return IO_FAIL(IO_ERR_MISMATCH, "the ranks see different files in the folders; do all nodes see the same file system?");
+}
+
+static void on_progress(void *context, int64_t n)
+{
+    (void)context;
+    (void)n;
+}
+
+/* Rank 0: one item ended. The first failure of a case is kept; which one is first must not depend on ranks, so the lowest part's is. */
+static void on_ended(void *context, const job_outcome *outcome)
+{
+    evaluate_run *run = context;
+    const size_t index = (size_t)(outcome->case_index / run->n_parts);
+    const pipe_study_case *c = &run->study->cases[index];
+
+    run->progress.slices_done++;
+    if (outcome->status == IO_OK) {
+        run->n_measured++;
+        run->progress.cases_done++;
+        io_log(IO_LOG_DEBUG, "case %s: %.2f s", c->id, outcome->seconds);
+        return;
+    }
+    run->progress.cases_failed++;
+    if (c->text) return;
+    run->n_failed++;
+    io_log(IO_LOG_WARN, "case %s failed (%s): %s", c->id, outcome->stage, outcome->text);
+    if (pipe_study_fail(run->study, index, outcome->stage, io_status_name(outcome->status), outcome->text) != IO_OK)
+        job_abort(JOB_EXIT_RUN, "%s", io_last_error_text());
+}
+
+/* Collective. */
+static io_status measure_all(evaluate_run *run)
+{
+    const job_post_events events = {on_progress, on_ended, run};
+    io_status status;
+    const int64_t n_items = (int64_t)run->study->n_cases * run->n_parts;
+
+    job_team_create(&run->world, 1, &run->team);
+    IO_TRY(job_post_create(&run->world, &run->team, run->queue, &events, &run->post));
+    job_progress_start(&run->progress, n_items, n_items, run->options->verbosity < 0 || run->world.rank > 0);
+    status = job_evaluate_loop(run);
+    job_progress_clear(&run->progress);
+    if (!job_all_ok(&run->world, &status, NULL)) return status;
+    IO_TRY(job_evaluate_gather(run));
+    return IO_OK;
+}
+
+/* Rank 0 knows how it went; all leave with the same code. */
+static int choose_exit(const evaluate_run *run)
+{
+    size_t n_done = 0;
+
+    for (size_t i = 0; i < run->study->n_cases; i++) n_done += run->study->cases[i].is_done;
+    if (n_done == 0) return JOB_EXIT_NOTHING;
+    return n_done == run->study->n_cases ? JOB_EXIT_DONE : JOB_EXIT_CASES;
+}
+
+/* Collective: did a signal stop the run before all items were measured? */
+static bool was_stopped(evaluate_run *run)
+{
+    int64_t n_left = 0;
+
+    if (run->world.rank == 0) n_left = (int64_t)job_queue_left(run->queue);
+    job_comm_bcast(&run->world, &n_left, sizeof n_left, 0);
+    return n_left > 0;
+}
+
+/* Collective. */
+static int evaluate_all(evaluate_run *run)
+{
+    io_status status = IO_OK;
+    int exit_code = JOB_EXIT_RUN;
+
+    if (run->world.rank == 0) status = open_output(run);
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_RUN);
+    if (run->world.rank == 0)
+        io_log(IO_LOG_INFO, "%zu cases, %zu organs, %zu metrics", run->study->n_cases, run->study->n_organs, run->study->n_columns);
+    status = measure_all(run);
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_RUN);
+    if (was_stopped(run)) {
+        if (run->world.rank == 0)
+            io_log(IO_LOG_WARN, "stopped by %s before all pairs were measured; no report was written", job_stop_name());
+        return JOB_EXIT_STOPPED;
+    }
+    if (run->world.rank == 0) exit_code = choose_exit(run);
+    job_comm_bcast(&run->world, &exit_code, sizeof exit_code, 0);
+    status = job_evaluate_report(run);
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, status == IO_ERR_MEMORY ? JOB_EXIT_RUN : exit_of(status));
+    return exit_code;
+}
+
+/* Collective. */
+static int plan_and_evaluate(evaluate_run *run)
+{
+    io_status status = job_selfcheck_launch(job_comm_claimed_size(), run->world.size);
+
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_USAGE);
+    status = plan(run);
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, exit_of(status));
+    status = check_agreement(run);
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_RUN);
+    status = create_queue(run);
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_RUN);
+    return evaluate_all(run);
+}
+
+static void free_run(evaluate_run *run)
+{
+    job_post_free(&run->post);
+    job_queue_free(&run->queue);
+    job_team_free(&run->team);
+    pipe_label_map_free(&run->reference_map);
+    pipe_label_map_free(&run->prediction_map);
+    pipe_study_free(&run->study);
+    io_labels_free(&run->labels);
+    io_free(&run->results);
+    job_lock_free(&run->lock);
+}
+
+int job_evaluate_main(int argc, char **argv)
+{
+    evaluate_run run = {.n_parts = 1};
+    evaluate_options options;
+    io_status status;
+    int code = job_options_evaluate(argc, argv, &options);
+
+    if (code >= 0) goto done;
+    run.options = &options;
+    run.started = job_time_now();
+    status = job_comm_init(&run.world);
+    set_log(&run);
+    job_stop_install();
+    code = status == IO_OK ? plan_and_evaluate(&run) : leave(&run, status, JOB_EXIT_RUN);
+    io_log_set_sink(NULL, NULL);
+    free_run(&run);
+    job_comm_finalize();
+done:
+    job_options_evaluate_free(&options);
+    return code;
+}

@@ -1,0 +1,78 @@
+/* Inside of `samed evaluate`. Phases: options -> pairs -> (case, organs) items over the ranks -> results to rank 0 -> report.
+ *
+ * An item is a case, or a part of its organs when there are fewer cases than ranks. Each rank holds one pair of label maps at a time;
+ * results are a few numbers per organ. Every rank lists the folders by itself and must find the same pairs. */
+#ifndef JOBS_EVALUATE_H
+#define JOBS_EVALUATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/labels.h"
+#include "jobs/comm.h"
+#include "jobs/lock.h"
+#include "jobs/post.h"
+#include "jobs/progress.h"
+#include "jobs/queue.h"
+#include "jobs/team.h"
+#include "pipeline/label_map.h"
+#include "pipeline/report.h"
+#include "pipeline/study.h"
+#include "pipeline/study_summary.h"
+
+enum { JOB_MAX_MAPS = 8 };
+
+typedef struct evaluate_options {
+    const char **predictions, **references; /* [n_...], borrowed from argv; the arrays are owned */
+    size_t n_predictions, n_references;
+    const char *list, *output, *labels, *compare, *images; /* borrowed, NULL when not given */
+    const char *maps[JOB_MAX_MAPS];                        /* "btcv", "reference=btcv", "prediction=map.json" */
+    int n_maps;
+    pipe_study_options study;
+    double grid_tolerance_mm;
+    bool round, resample, nnunet, latex;
+    int n_worst;   /* cases with pictures */
+    int verbosity; /* -1 quiet, 0, 1 verbose */
+    char *command; /* as typed, owned */
+} evaluate_options;
+
+/* Returns -1, or the exit code with which the program has to end at once. */
+int job_options_evaluate(int argc, char **argv, evaluate_options *out);
+void job_options_evaluate_free(evaluate_options *options);
+
+typedef struct evaluate_run {
+    const evaluate_options *options;
+    job_comm world;
+    job_team team; /* of one rank: every rank takes items by itself */
+    job_lock *lock;
+    job_queue *queue;
+    job_post *post;
+    job_progress progress;
+    io_labels *labels;
+    char labels_source[400];
+    pipe_label_map *reference_map, *prediction_map;
+    pipe_study *study;
+    int n_parts;      /* items per case */
+    uint8_t *results; /* [n_result_bytes], of this rank */
+    size_t n_result_bytes, results_capacity;
+    int64_t n_failed, n_measured; /* items, rank 0 */
+    bool has_told_stop, is_polling;
+    double started;
+} evaluate_run;
+
+/* The names of organs: --labels, or a dataset.json beside the label maps, or SAMed's organs. *source in words. */
+io_status job_evaluate_labels(const evaluate_options *options, io_labels **out, char *source, size_t n_source);
+/* The cases of a study, sorted by id, with those that lack a partner. */
+io_status job_evaluate_pairs(const evaluate_options *options, pipe_study *study);
+
+/* Collective. Measures all items; afterwards every rank holds its own results. */
+io_status job_evaluate_loop(evaluate_run *run);
+void job_evaluate_poll(void *run);
+/* Collective. All results are in rank 0's study. */
+io_status job_evaluate_gather(evaluate_run *run);
+
+/* Collective. Statistics on all ranks, the report's files by rank 0. */
+io_status job_evaluate_report(evaluate_run *run);
+
+#endif

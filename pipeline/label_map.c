@@ -1,0 +1,246 @@
+/* See label_map.h. Numbers of BTCV: SAMed, preprocess_data.py (its hashmap); of TotalSegmentator: its map_to_binary.py, version 2. */
+#include "pipeline/label_map.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/json.h"
+#include "io/memory.h"
+
+enum { MAX_MAP_BYTES = 1 << 22, MAX_NAME = 128, MAX_WORDS = 16 };
+
+typedef struct ready_entry {
+    int value;
+    const char *name, *organ;
+} ready_entry;
+
+typedef struct ready_map {
+    const char *name;
+    int n_values; /* the source's classes are 1..n_values */
+    ready_entry entries[8];
+} ready_map;
+
+static const ready_map ready_maps[] = {
+    {"btcv",
+     13,
+     {{1, "spleen", "spleen"},
+      {2, "right kidney", "right kidney"},
+      {3, "left kidney", "left kidney"},
+      {4, "gallbladder", "gallbladder"},
+      {6, "liver", "liver"},
+      {7, "stomach", "stomach"},
+      {8, "aorta", "aorta"},
+      {11, "pancreas", "pancreas"}}},
+    {"totalsegmentator",
+     117,
+     {{1, "spleen", "spleen"},
+      {2, "kidney_right", "right kidney"},
+      {3, "kidney_left", "left kidney"},
+      {4, "gallbladder", "gallbladder"},
+      {5, "liver", "liver"},
+      {6, "stomach", "stomach"},
+      {7, "pancreas", "pancreas"},
+      {52, "aorta", "aorta"}}},
+    {"totalsegmentator_mr",
+     50,
+     {{1, "spleen", "spleen"},
+      {2, "kidney_right", "right kidney"},
+      {3, "kidney_left", "left kidney"},
+      {4, "gallbladder", "gallbladder"},
+      {5, "liver", "liver"},
+      {6, "stomach", "stomach"},
+      {7, "pancreas", "pancreas"},
+      {23, "aorta", "aorta"}}},
+};
+
+size_t pipe_organ_count(const io_labels *labels)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < labels->n_labels; i++) n += labels->labels[i].value != 0;
+    return n;
+}
+
+const io_label *pipe_organ_label(const io_labels *labels, int organ)
+{
+    for (size_t i = 0; i < labels->n_labels; i++)
+        if (labels->labels[i].value != 0 && --organ == 0) return &labels->labels[i];
+    return NULL;
+}
+
+io_status pipe_label_map_create(const io_labels *labels, pipe_label_map **out)
+{
+    io_status status = IO_OK;
+    pipe_label_map *map = NULL;
+    uint16_t organ = 0;
+
+    if (pipe_organ_count(labels) >= PIPE_LABEL_UNKNOWN)
+        return IO_FAIL(IO_ERR_RANGE, "%zu labels; at most %d organs can be told apart", labels->n_labels, PIPE_LABEL_UNKNOWN - 1);
+    IO_TRY_GOTO(status, done, io_alloc(1, sizeof *map, (void **)&map));
+    IO_TRY_GOTO(status, done, io_alloc(PIPE_LABEL_VALUES, sizeof *map->organ_of, (void **)&map->organ_of));
+    map->labels = labels;
+    for (int value = 1; value < PIPE_LABEL_VALUES; value++) map->organ_of[value] = PIPE_LABEL_UNKNOWN;
+    for (size_t i = 0; i < labels->n_labels; i++)
+        if (labels->labels[i].value != 0) map->organ_of[labels->labels[i].value] = ++organ;
+    *out = map;
+    map = NULL; /* now the caller's */
+done:
+    pipe_label_map_free(&map);
+    return status;
+}
+
+void pipe_label_map_free(pipe_label_map **map)
+{
+    if (!map || !*map) return;
+    io_free(&(*map)->organ_of);
+    io_free(&(*map)->names);
+    io_free(&(*map)->name_organs);
+    io_free(map);
+}
+
+static int compare_words(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Lower case, words sorted and joined by one blank: sides stand before or behind the organ depending on who named it. */
+static void normalise(const char *name, char out[MAX_NAME])
+{
+    char copy[MAX_NAME], *words[MAX_WORDS], *rest = copy;
+    size_t n = 0, at = 0;
+
+    snprintf(copy, sizeof copy, "%s", name);
+    for (char *c = copy; *c; c++) *c = (char)(strchr("_-. ", *c) ? ' ' : tolower((unsigned char)*c));
+    for (char *word = strtok_r(copy, " ", &rest); word && n < MAX_WORDS; word = strtok_r(NULL, " ", &rest)) words[n++] = word;
+    qsort(words, n, sizeof *words, compare_words);
+    out[0] = '\0';
+    for (size_t i = 0; i < n; i++) at += (size_t)snprintf(out + at, MAX_NAME - at, "%s%s", i ? " " : "", words[i]);
+}
+
+static bool is_same_name(const char *a, const char *b)
+{
+    char x[MAX_NAME], y[MAX_NAME];
+
+    normalise(a, x);
+    normalise(b, y);
+    return !strcmp(x, y);
+}
+
+static int find_organ(const io_labels *labels, const char *name)
+{
+    int organ = 0;
+
+    for (size_t i = 0; i < labels->n_labels; i++) {
+        if (labels->labels[i].value == 0) continue;
+        organ++;
+        if (is_same_name(labels->labels[i].name, name)) return organ;
+    }
+    return 0;
+}
+
+int pipe_label_map_find(const pipe_label_map *map, const char *name)
+{
+    for (size_t i = 0; i < map->n_names; i++)
+        if (is_same_name(map->names[i], name)) return map->name_organs[i];
+    return find_organ(map->labels, name);
+}
+
+static io_status add_name(pipe_label_map *map, const char *name, int organ)
+{
+    const size_t n = map->n_names;
+
+    IO_TRY(io_grow((void **)&map->names, n * sizeof *map->names, n + 1, sizeof *map->names));
+    IO_TRY(io_grow((void **)&map->name_organs, n * sizeof *map->name_organs, n + 1, sizeof *map->name_organs));
+    snprintf(map->names[n], sizeof map->names[n], "%s", name);
+    map->name_organs[n] = (uint16_t)organ;
+    map->n_names++;
+    return IO_OK;
+}
+
+static io_status apply_ready(pipe_label_map *map, const ready_map *ready)
+{
+    for (int value = 1; value < PIPE_LABEL_VALUES; value++) map->organ_of[value] = value <= ready->n_values ? 0 : PIPE_LABEL_UNKNOWN;
+    for (size_t i = 0; i < sizeof ready->entries / sizeof *ready->entries; i++) {
+        const ready_entry *entry = &ready->entries[i];
+        const int organ = find_organ(map->labels, entry->organ);
+        if (!organ) continue; /* a study of fewer organs: this one is background */
+        map->organ_of[entry->value] = (uint16_t)organ;
+        IO_TRY(add_name(map, entry->name, organ));
+    }
+    if (map->n_names > 0) return IO_OK;
+    return IO_FAIL(IO_ERR_MISMATCH,
+                   "--map %s: the label table names none of its organs (spleen, right kidney, left kidney, gallbladder, "
+                   "liver, stomach, aorta, pancreas); give another --labels, or a map of your own",
+                   ready->name);
+}
+
+/* A label value in digits, -1 for anything else. */
+static int read_value(const char *text)
+{
+    char *end;
+    long value;
+
+    if (!isdigit((unsigned char)text[0])) return -1;
+    errno = 0;
+    value = strtol(text, &end, 10);
+    return errno || *end || value >= PIPE_LABEL_VALUES ? -1 : (int)value;
+}
+
+/* The organ that a member points to: a value or a name of the table, 0 or null for the background. */
+static io_status read_target(const pipe_label_map *map, const char *path, const io_json *member, int *organ)
+{
+    const char *name = io_json_text(member);
+    double number = 0;
+
+    *organ = 0;
+    if (name) {
+        *organ = find_organ(map->labels, name);
+        if (*organ || is_same_name(name, "background")) return IO_OK;
+        return IO_FAIL(IO_ERR_MISMATCH, "%s: \"%s\" goes to \"%s\", which the label table does not name", path, io_json_key(member), name);
+    }
+    if (!io_json_number(member, &number))
+        return IO_FAIL(IO_ERR_FORMAT, "%s: \"%s\" should go to a label's value or name", path, io_json_key(member));
+    for (size_t i = 0, n = 0; i < map->labels->n_labels; i++) {
+        n += map->labels->labels[i].value != 0;
+        if (map->labels->labels[i].value == number && number != 0) *organ = (int)n;
+    }
+    if (*organ || number == 0) return IO_OK;
+    return IO_FAIL(IO_ERR_MISMATCH, "%s: \"%s\" goes to %g, which is no value of the label table", path, io_json_key(member), number);
+}
+
+static io_status apply_file(pipe_label_map *map, const char *path)
+{
+    io_status status = IO_OK;
+    io_json *root = NULL;
+    const io_json *object;
+
+    IO_TRY_GOTO(status, done, io_json_read(path, MAX_MAP_BYTES, &root));
+    object = io_json_get(root, "map") ? io_json_get(root, "map") : root;
+    if (!io_json_is_object(object) || io_json_size(object) == 0) {
+        status = IO_FAIL(IO_ERR_FORMAT, "%s: expected an object such as {\"6\": 5, \"kidney_right\": \"right kidney\"}", path);
+        goto done;
+    }
+    for (const io_json *member = io_json_at(object, 0); member; member = io_json_next(member)) {
+        const char *key = io_json_key(member);
+        const int value = read_value(key);
+        int organ = 0;
+        IO_TRY_GOTO(status, done, read_target(map, path, member, &organ));
+        if (value > 0)
+            map->organ_of[value] = (uint16_t)organ;
+        else
+            IO_TRY_GOTO(status, done, add_name(map, key, organ));
+    }
+done:
+    io_json_free(&root);
+    return status;
+}
+
+io_status pipe_label_map_apply(pipe_label_map *map, const char *source)
+{
+    for (size_t i = 0; i < sizeof ready_maps / sizeof *ready_maps; i++)
+        if (!strcmp(source, ready_maps[i].name)) return apply_ready(map, &ready_maps[i]);
+    return apply_file(map, source);
+}

@@ -1,0 +1,39 @@
+/* From what a label map holds (integers, or one file name per organ) to the organs of a study. Organs are numbered 1..n in the order of
+ * the study's label table; 0 is the background. */
+#ifndef PIPELINE_LABEL_MAP_H
+#define PIPELINE_LABEL_MAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/labels.h"
+#include "io/status.h"
+
+enum { PIPE_LABEL_VALUES = 65536, PIPE_LABEL_UNKNOWN = 65535 /* organ number of a value that nothing names */ };
+
+typedef struct pipe_label_map {
+    const io_labels *labels; /* borrowed: the study's table, values ascending, background included */
+    uint16_t *organ_of;      /* [PIPE_LABEL_VALUES] */
+    char (*names)[128];      /* [n_names] further names of organs, as in file names; compared word by word */
+    uint16_t *name_organs;   /* [n_names] */
+    size_t n_names;
+} pipe_label_map;
+
+/* Every value of the table stands for itself; every other value is unknown. labels is borrowed. */
+io_status pipe_label_map_create(const io_labels *labels, pipe_label_map **out);
+void pipe_label_map_free(pipe_label_map **map);
+
+/* Merges or renames. source is a ready map ("btcv": the 13 organs of BTCV to SAMed's eight, as SAMed's preprocessing does it;
+ * "totalsegmentator", "totalsegmentator_mr": classes of TotalSegmentator v2 to the same eight; all their other classes become
+ * background), or a JSON file {"6": 5, "kidney_right": "right kidney", "9": 0} (also below a key "map"): value or name to value or name,
+ * where what is not named stays as it is. */
+io_status pipe_label_map_apply(pipe_label_map *map, const char *source);
+
+/* The organ of a name, 0 when it is none: "kidney_right", "right kidney" and "Kidney-Right" are one name. */
+int pipe_label_map_find(const pipe_label_map *map, const char *name);
+
+/* Organs of the table, without the background; the label of organ 1..n. */
+size_t pipe_organ_count(const io_labels *labels);
+const io_label *pipe_organ_label(const io_labels *labels, int organ);
+
+#endif

@@ -1,0 +1,38 @@
+/* A label map as organ numbers on its grid, read in pieces: beside the result only one block of voxels is in memory, whatever the file's
+ * datatype. */
+#ifndef PIPELINE_LABEL_VOLUME_H
+#define PIPELINE_LABEL_VOLUME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/status.h"
+#include "io/volume.h"
+#include "pipeline/label_map.h"
+
+typedef struct pipe_label_volume {
+    io_grid grid;
+    void *organs;    /* [nz][ny][nx] of organ_bytes: 0 background, 1..n_organs */
+    int organ_bytes; /* 1 up to 255 organs, else 2 */
+    int64_t n_voxels;
+    int64_t n_unknown;  /* voxels with a value that nothing names; they count as background */
+    int unknown_value;  /* the smallest such value */
+    int64_t n_overlaps; /* folder of masks: voxels in more than one; the first mask by name keeps them */
+    char sha256[65];    /* of the file; of "name hash" lines for a folder of masks */
+} pipe_label_volume;
+
+/* path is a NIfTI file of integers, or a folder with one binary mask per organ (TotalSegmentator's layout: <organ>.nii.gz, also below
+ * "segmentations/"). Values that are no integers of 0..65535 are refused, naming the first; with round they are rounded. */
+io_status pipe_label_volume_read(const char *path, const pipe_label_map *map, bool round, pipe_label_volume **out);
+void pipe_label_volume_free(pipe_label_volume **volume);
+
+/* Dimensions must be equal and no corner of the grids may be farther apart than tolerance_mm; IO_ERR_MISMATCH shows both affines. */
+io_status pipe_grid_compare(const io_grid *reference, const io_grid *prediction, double tolerance_mm);
+/* mm between the farthest matching corners of two grids of equal dimensions. */
+double pipe_grid_distance(const io_grid *a, const io_grid *b);
+
+/* Brings the volume to another grid: each voxel takes the organ of the nearest voxel, background outside. */
+io_status pipe_label_volume_resample(pipe_label_volume *volume, const io_grid *grid);
+
+#endif

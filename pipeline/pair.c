@@ -1,0 +1,124 @@
+/* See pair.h. */
+#include "pipeline/pair.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "io/memory.h"
+
+static void add_note(pipe_study_case *about, const char *text)
+{
+    const size_t n = strlen(about->note);
+
+    snprintf(about->note + n, sizeof about->note - n, "%s%s", n ? "; " : "", text);
+}
+
+static void note_volume(pipe_study_case *about, const char *side, const pipe_label_volume *volume)
+{
+    char text[120];
+
+    if (volume->n_unknown > 0) {
+        snprintf(text, sizeof text, "%s: %lld voxels of unnamed labels (%d, ...)", side, (long long)volume->n_unknown,
+                 volume->unknown_value);
+        add_note(about, text);
+    }
+    if (volume->n_overlaps > 0) {
+        snprintf(text, sizeof text, "%s: %lld voxels in two masks", side, (long long)volume->n_overlaps);
+        add_note(about, text);
+    }
+}
+
+static void describe(pipe_study_case *about, const pipe_pair *pair)
+{
+    memcpy(about->dims, pair->reference->grid.dims, sizeof about->dims);
+    memcpy(about->spacing_mm, pair->reference->grid.spacing_mm, sizeof about->spacing_mm);
+    memcpy(about->reference_sha256, pair->reference->sha256, sizeof about->reference_sha256);
+    memcpy(about->prediction_sha256, pair->prediction->sha256, sizeof about->prediction_sha256);
+    note_volume(about, "reference", pair->reference);
+    note_volume(about, "prediction", pair->prediction);
+}
+
+static io_status match_grids(const pipe_pair_options *options, pipe_study_case *about, pipe_pair *pair)
+{
+    if (pipe_grid_compare(&pair->reference->grid, &pair->prediction->grid, options->tolerance_mm) == IO_OK) return IO_OK;
+    if (!options->resample) return IO_ERR_MISMATCH; /* with the text of the comparison */
+    add_note(about, "prediction resampled to the reference's grid");
+    return pipe_label_volume_resample(pair->prediction, &pair->reference->grid);
+}
+
+static io_status check_spacing(const io_grid *grid, const char *path)
+{
+    for (int a = 0; a < 3; a++)
+        if (!(grid->spacing_mm[a] > 0 && grid->spacing_mm[a] < 1e6))
+            return IO_FAIL(IO_ERR_RANGE, "%s: spacing %g x %g x %g mm; expected above 0: distances need it, correct the header", path,
+                           grid->spacing_mm[0], grid->spacing_mm[1], grid->spacing_mm[2]);
+    return IO_OK;
+}
+
+io_status pipe_pair_open(const pipe_pair_options *options, pipe_study_case *about, pipe_pair *pair, const char **stage)
+{
+    io_status status = IO_OK;
+
+    *pair = (pipe_pair){.reference = NULL};
+    about->note[0] = '\0';
+    *stage = "reference";
+    if (!about->reference) {
+        status = IO_FAIL(IO_ERR_NOT_FOUND, "%s: there is no reference for this prediction", about->prediction);
+        goto done;
+    }
+    *stage = "prediction";
+    if (!about->prediction) {
+        status = IO_FAIL(IO_ERR_NOT_FOUND, "%s: there is no prediction for this reference", about->reference);
+        goto done;
+    }
+    *stage = "reference";
+    IO_TRY_GOTO(status, done, pipe_label_volume_read(about->reference, options->reference_map, options->round, &pair->reference));
+    IO_TRY_GOTO(status, done, check_spacing(&pair->reference->grid, about->reference));
+    *stage = "prediction";
+    IO_TRY_GOTO(status, done, pipe_label_volume_read(about->prediction, options->prediction_map, options->round, &pair->prediction));
+    *stage = "grids";
+    IO_TRY_GOTO(status, done, match_grids(options, about, pair));
+    describe(about, pair);
+    *stage = "measure";
+    status =
+        pipe_label_boxes_create(pair->reference->grid.dims, pair->reference->organs, pair->reference->organ_bytes, pair->prediction->organs,
+                                pair->prediction->organ_bytes, (int)pipe_organ_count(options->reference_map->labels) + 1, &pair->boxes);
+done:
+    if (status != IO_OK) pipe_pair_close(pair);
+    return status;
+}
+
+void pipe_pair_close(pipe_pair *pair)
+{
+    pipe_label_boxes_free(&pair->boxes);
+    pipe_label_volume_free(&pair->reference);
+    pipe_label_volume_free(&pair->prediction);
+}
+
+static void set_options(const pipe_study *study, const double spacing_mm[3], pipe_metrics_options *options)
+{
+    *options =
+        (pipe_metrics_options){.conventions = study->options.conventions, .percentile = 95, .n_tolerances = study->options.n_tolerances};
+    memcpy(options->spacing_mm, spacing_mm, sizeof options->spacing_mm);
+    memcpy(options->tolerances_mm, study->options.tolerances_mm, sizeof options->tolerances_mm);
+}
+
+io_status pipe_pair_measure(const pipe_pair *pair, const pipe_study *study, const pipe_study_case *about, size_t organ,
+                            pipe_metrics_scratch *scratch, pipe_overlap *overlap, double *values)
+{
+    static const double unit[3] = {1, 1, 1};
+    pipe_metrics_options options;
+    pipe_metrics in_mm, in_voxels = {.overlap = {0, 0, 0}};
+
+    set_options(study, about->spacing_mm, &options);
+    IO_TRY(pipe_metrics_measure(pair->boxes, (int)organ + 1, &options, scratch, &in_mm));
+    if (study->options.in_voxels) {
+        set_options(study, unit, &options);
+        options.conventions &= ~(1u << PIPE_SAMED);
+        options.n_tolerances = 0;
+        if (options.conventions) IO_TRY(pipe_metrics_measure(pair->boxes, (int)organ + 1, &options, scratch, &in_voxels));
+    }
+    *overlap = in_mm.overlap;
+    pipe_study_fill(study, about, &in_mm, study->options.in_voxels ? &in_voxels : NULL, values);
+    return IO_OK;
+}

@@ -1,0 +1,53 @@
+/* What `samed evaluate` leaves behind, file by file. The bytes depend on the study and the options alone: no times, hosts or ranks. */
+#ifndef PIPELINE_REPORT_H
+#define PIPELINE_REPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/status.h"
+#include "pipeline/study.h"
+#include "pipeline/study_summary.h"
+
+/* A worst case's picture. */
+typedef struct pipe_report_picture {
+    size_t index; /* of the case */
+    uint8_t *png; /* [n_bytes]; NULL when it could not be drawn */
+    size_t n_bytes;
+} pipe_report_picture;
+
+typedef struct pipe_report {
+    const pipe_study *study;
+    const pipe_study_summary *summary;
+    const pipe_other_report *other; /* NULL without --compare */
+    const char *folder, *command, *version;
+    const char *labels_source; /* where the label table came from, in words */
+    const char *maps;          /* of labels, in words; "" without one */
+    double grid_tolerance_mm;
+    bool resample, round;
+    const pipe_report_picture *pictures; /* [n_pictures], worst case first */
+    size_t n_pictures;
+} pipe_report;
+
+io_status pipe_report_metrics_csv(const pipe_report *report); /* metrics.csv: case,organ,metric,convention,value */
+io_status pipe_report_summary_csv(const pipe_report *report); /* summary.csv: a line per organ, metric and convention */
+io_status pipe_report_compare_csv(const pipe_report *report); /* compare.csv, with another report only */
+io_status pipe_report_failed_tsv(const pipe_report *report);  /* failed.tsv, or none when nothing failed */
+io_status pipe_report_json(const pipe_report *report);        /* summary.json */
+io_status pipe_report_nnunet(const pipe_report *report);      /* nnunet/summary.json, as nnU-Net v2 writes it */
+io_status pipe_report_html(const pipe_report *report);        /* report.html */
+io_status pipe_report_latex(const pipe_report *report);       /* table.tex */
+
+/* One sentence on each convention: what its distances are. Static text. */
+const char *pipe_convention_text(pipe_convention convention);
+/* "1", "0", "worst", "not a number" of a rule. */
+void pipe_empty_rule_text(const pipe_empty_rule *rule, char out[32]);
+/* Rules of two columns are equal when all three are. */
+const pipe_empty_rule *pipe_column_rules(const pipe_study *study, const pipe_column *column); /* [PIPE_N_EMPTY], NULL for volumes */
+
+/* Cases that were measured, worst first: by the mean over the organs of the main convention's DSC with missed organs as 0, then by id.
+ * order [n_cases] receives indices; returns how many. */
+size_t pipe_report_rank_cases(const pipe_study *study, size_t *order);
+
+#endif

@@ -1,0 +1,91 @@
+/* The words and orders that several files of a report share; see report.h. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/memory.h"
+#include "pipeline/report.h"
+
+const char *pipe_convention_text(pipe_convention convention)
+{
+    switch (convention) {
+    case PIPE_MEDPY:
+        return "MedPy 0.5: surface of 6-connected voxels, the volume's edge counts; HD95 is the percentile of both directions pooled; ASSD "
+               "is "
+               "the mean of the two directed means";
+    case PIPE_MONAI: return "MONAI: the surface of MedPy; HD95 is the larger of the two directed percentiles; ASSD pools all distances";
+    case PIPE_RELOADED:
+        return "Metrics Reloaded: the surface of MedPy; HD95 is the larger of the two directed percentiles; ASSD pools all distances, MASD "
+               "is "
+               "the mean of the two directed means; NSD counts surface voxels of both";
+    case PIPE_DEEPMIND:
+        return "DeepMind surface-distance: surfels between voxels weighted by their area; percentiles without interpolation, the larger "
+               "direction; NSD is a share of area";
+    case PIPE_SAMED:
+        return "SAMed's paper: DSC, and HD95 of MedPy in voxels (spacing ignored); an empty prediction is (0, 0), a prediction of an "
+               "absent "
+               "organ (1, 0)";
+    default: return "unknown";
+    }
+}
+
+void pipe_empty_rule_text(const pipe_empty_rule *rule, char out[32])
+{
+    if (rule->is_worst)
+        snprintf(out, 32, "worst");
+    else if (isnan(rule->value))
+        snprintf(out, 32, "left out");
+    else if (isinf(rule->value))
+        snprintf(out, 32, "infinite");
+    else
+        snprintf(out, 32, "%g", rule->value);
+}
+
+const pipe_empty_rule *pipe_column_rules(const pipe_study *study, const pipe_column *column)
+{
+    return column->convention < 0 ? NULL : study->options.rules.rule[column->convention][column->metric];
+}
+
+typedef struct ranked_case {
+    double score;
+    size_t index;
+} ranked_case;
+
+static int compare_ranked(const void *a, const void *b)
+{
+    const ranked_case *x = a, *y = b;
+
+    if (x->score != y->score) return x->score < y->score ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* Mean DSC over the organs that the reference or the prediction has; without any, the case is a perfect one. */
+static double score_case(const pipe_study *study, size_t index)
+{
+    double sum = 0;
+    size_t n = 0;
+
+    for (size_t organ = 0; organ < study->n_organs; organ++) {
+        const pipe_overlap *overlap = &study->overlaps[index * study->n_organs + organ];
+        const pipe_presence presence = pipe_study_presence(study, index, organ);
+        if (presence == PIPE_BOTH_EMPTY || presence == PIPE_NOT_MEASURED) continue;
+        sum += pipe_overlap_dice(overlap);
+        n++;
+    }
+    return n ? sum / (double)n : 1;
+}
+
+size_t pipe_report_rank_cases(const pipe_study *study, size_t *order)
+{
+    ranked_case *ranked = NULL;
+    size_t n = 0;
+
+    if (io_alloc(study->n_cases, sizeof *ranked, (void **)&ranked) != IO_OK) return 0;
+    for (size_t i = 0; i < study->n_cases; i++)
+        if (study->cases[i].is_done) ranked[n++] = (ranked_case){score_case(study, i), i};
+    qsort(ranked, n, sizeof *ranked, compare_ranked);
+    for (size_t i = 0; i < n; i++) order[i] = ranked[i].index;
+    io_free(&ranked);
+    return n;
+}

@@ -1,0 +1,170 @@
+/* See study_summary.h. */
+#include "pipeline/study_summary.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "io/memory.h"
+
+/* What a value stands for in one of the three means. */
+typedef enum value_kind { VALUE_RULED, VALUE_PRESENT, VALUE_WORST } value_kind;
+
+static double pick_value(const pipe_study *study, size_t index, size_t organ, size_t column, value_kind kind)
+{
+    const pipe_presence presence = pipe_study_presence(study, index, organ);
+    const double value = pipe_study_value(study, index, organ, column);
+
+    if (kind == VALUE_PRESENT && presence != PIPE_BOTH_PRESENT) return NAN;
+    if (kind == VALUE_WORST && (presence == PIPE_MISSED || presence == PIPE_FALSE_POSITIVE)) {
+        const double worst = pipe_study_worst(study, index, column);
+        return isnan(worst) ? value : worst;
+    }
+    return value;
+}
+
+/* The mean over a case's organs; NaN without any. */
+static double mean_organs(const pipe_study *study, size_t index, size_t column, value_kind kind)
+{
+    double sum = 0;
+    size_t n = 0;
+
+    for (size_t organ = 0; organ < study->n_organs; organ++) {
+        const double value = pick_value(study, index, organ, column, kind);
+        if (!isfinite(value)) continue;
+        sum += value;
+        n++;
+    }
+    return n ? sum / (double)n : NAN;
+}
+
+static void fill_row(const pipe_study *study, size_t row, size_t column, value_kind kind, double *values)
+{
+    for (size_t i = 0; i < study->n_cases; i++)
+        values[i] = row < study->n_organs ? pick_value(study, i, row, column, kind) : mean_organs(study, i, column, kind);
+}
+
+void pipe_study_row_values(const pipe_study *study, size_t row, size_t column, double *values)
+{
+    fill_row(study, row, column, VALUE_RULED, values);
+}
+
+const char *pipe_study_row_name(const pipe_study *study, size_t row)
+{
+    return row < study->n_organs ? pipe_study_organ(study, row)->name : "all organs";
+}
+
+static double measure_mean(const double *values, size_t n_values)
+{
+    double sum = 0;
+    size_t n = 0;
+
+    for (size_t i = 0; i < n_values; i++) {
+        if (!isfinite(values[i])) continue;
+        sum += values[i];
+        n++;
+    }
+    return n ? sum / (double)n : NAN;
+}
+
+/* Both reports' values of a row, one per case; over all organs those organs count which both reports have. */
+static void pair_row(const pipe_study *study, const pipe_other_report *other, size_t row, size_t column, double *theirs, double *ours)
+{
+    const size_t first = row < study->n_organs ? row : 0, last = row < study->n_organs ? row + 1 : study->n_organs;
+
+    for (size_t i = 0; i < study->n_cases; i++) {
+        double sum_theirs = 0, sum_ours = 0;
+        size_t n = 0;
+        for (size_t organ = first; organ < last; organ++) {
+            const double a = other->values[(i * study->n_organs + organ) * study->n_columns + column];
+            const double b = pipe_study_value(study, i, organ, column);
+            if (!isfinite(a) || !isfinite(b)) continue;
+            sum_theirs += a;
+            sum_ours += b;
+            n++;
+        }
+        theirs[i] = n ? sum_theirs / (double)n : NAN;
+        ours[i] = n ? sum_ours / (double)n : NAN;
+    }
+}
+
+/* values and theirs [n_cases] are scratch. */
+static io_status measure_cell(const pipe_study *study, const pipe_other_report *other, size_t row, size_t column, double *values,
+                              double *theirs, pipe_cell_summary *cell)
+{
+    const pipe_column *about = &study->columns[column];
+    char key[256];
+
+    snprintf(key, sizeof key, "%s/%s/%s", pipe_study_row_name(study, row), about->name, pipe_column_convention(about));
+    fill_row(study, row, column, VALUE_PRESENT, values);
+    cell->mean_present = measure_mean(values, study->n_cases);
+    fill_row(study, row, column, VALUE_WORST, values);
+    cell->mean_worst = measure_mean(values, study->n_cases);
+    fill_row(study, row, column, VALUE_RULED, values);
+    IO_TRY(pipe_summary_measure(values, study->n_cases, study->options.seed, key, &cell->stats));
+    if (!other) return IO_OK;
+    pair_row(study, other, row, column, theirs, values);
+    return pipe_paired_measure(theirs, values, study->n_cases, study->options.seed, key, &cell->difference);
+}
+
+static void count_presence(const pipe_study *study, size_t organ, pipe_organ_counts *counts)
+{
+    for (size_t i = 0; i < study->n_cases; i++) {
+        const pipe_presence presence = pipe_study_presence(study, i, organ);
+        counts->n_measured += presence != PIPE_NOT_MEASURED;
+        counts->n_both_empty += presence == PIPE_BOTH_EMPTY;
+        counts->n_missed += presence == PIPE_MISSED;
+        counts->n_false_positive += presence == PIPE_FALSE_POSITIVE;
+        counts->n_failed += presence == PIPE_NOT_MEASURED;
+    }
+}
+
+static void count_all(const pipe_study *study, pipe_organ_counts *counts)
+{
+    pipe_organ_counts *all = &counts[study->n_organs];
+
+    for (size_t organ = 0; organ < study->n_organs; organ++) {
+        count_presence(study, organ, &counts[organ]);
+        all->n_measured += counts[organ].n_measured;
+        all->n_both_empty += counts[organ].n_both_empty;
+        all->n_missed += counts[organ].n_missed;
+        all->n_false_positive += counts[organ].n_false_positive;
+        all->n_failed += counts[organ].n_failed;
+    }
+}
+
+io_status pipe_study_summarise(const pipe_study *study, const pipe_other_report *other, size_t first, size_t step, pipe_study_summary **out)
+{
+    io_status status = IO_OK;
+    pipe_study_summary *summary = NULL;
+    double *values = NULL, *theirs = NULL;
+    size_t n_cells;
+
+    IO_TRY_GOTO(status, done, io_alloc(1, sizeof *summary, (void **)&summary));
+    summary->n_rows = study->n_organs + 1;
+    summary->n_columns = study->n_columns;
+    IO_TRY_GOTO(status, done, io_size_mul(summary->n_rows, summary->n_columns, &n_cells));
+    IO_TRY_GOTO(status, done, io_alloc(n_cells, sizeof *summary->cells, (void **)&summary->cells));
+    IO_TRY_GOTO(status, done, io_alloc(summary->n_rows, sizeof *summary->counts, (void **)&summary->counts));
+    IO_TRY_GOTO(status, done, io_alloc(study->n_cases, sizeof *values, (void **)&values));
+    IO_TRY_GOTO(status, done, io_alloc(study->n_cases, sizeof *theirs, (void **)&theirs));
+    count_all(study, summary->counts);
+    for (size_t i = first; i < n_cells; i += step)
+        IO_TRY_GOTO(status, done,
+                    measure_cell(study, other, i / study->n_columns, i % study->n_columns, values, theirs, &summary->cells[i]));
+    *out = summary;
+    summary = NULL; /* now the caller's */
+done:
+    io_free(&theirs);
+    io_free(&values);
+    pipe_study_summary_free(&summary);
+    return status;
+}
+
+void pipe_study_summary_free(pipe_study_summary **summary)
+{
+    if (!summary || !*summary) return;
+    io_free(&(*summary)->cells);
+    io_free(&(*summary)->counts);
+    io_free(summary);
+}

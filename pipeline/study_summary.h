@@ -1,0 +1,50 @@
+/* Statistics of a study: per organ and over all organs, for every column. */
+#ifndef PIPELINE_STUDY_SUMMARY_H
+#define PIPELINE_STUDY_SUMMARY_H
+
+#include <stddef.h>
+
+#include "io/status.h"
+#include "pipeline/study.h"
+#include "pipeline/summary.h"
+
+typedef struct pipe_cell_summary {
+    pipe_summary stats;     /* of the values under the rules for empty masks; what is not finite is left out */
+    double mean_present;    /* mean where reference and prediction both have the organ */
+    double mean_worst;      /* mean with missed and falsely predicted organs at the worst value; both empty as in the rules */
+    pipe_paired difference; /* to the other report, this minus other; n 0 without one */
+} pipe_cell_summary;
+
+typedef struct pipe_organ_counts {
+    size_t n_measured, n_both_empty, n_missed, n_false_positive, n_failed;
+} pipe_organ_counts;
+
+/* Row n_organs is "all organs": its values are the means over the organs of each case, its counts are sums over the organs. */
+typedef struct pipe_study_summary {
+    size_t n_rows, n_columns;
+    pipe_cell_summary *cells;  /* [n_rows][n_columns] */
+    pipe_organ_counts *counts; /* [n_rows] */
+} pipe_study_summary;
+
+/* Values of another report beside this study's, [n_cases][n_organs][n_columns], NaN where it has none. */
+typedef struct pipe_other_report {
+    char *folder;
+    double *values;
+    size_t n_cases, n_values; /* that were found in both */
+} pipe_other_report;
+
+/* Counts for all rows, statistics for the cells first, first + step, ... only: ranks share the work. other may be NULL. */
+io_status pipe_study_summarise(const pipe_study *study, const pipe_other_report *other, size_t first, size_t step,
+                               pipe_study_summary **out);
+void pipe_study_summary_free(pipe_study_summary **summary);
+
+/* "all organs" for row n_organs. */
+const char *pipe_study_row_name(const pipe_study *study, size_t row);
+/* One value per case of a row's column: [n_cases]. */
+void pipe_study_row_values(const pipe_study *study, size_t row, size_t column, double *values);
+
+/* Reads metrics.csv of another report's folder. IO_ERR_MISMATCH when nothing in it is about this study's cases, organs and metrics. */
+io_status pipe_other_report_read(const pipe_study *study, const char *folder, pipe_other_report **out);
+void pipe_other_report_free(pipe_other_report **other);
+
+#endif
