@@ -1,0 +1,152 @@
+/* Statistics against NumPy and SciPy (tests/golden/metrics.txt), and by hand. */
+#include "tests/pipeline/masks.h"
+
+#include "pipeline/summary.h"
+
+enum { MAX_VALUES = 512 };
+
+typedef struct sample {
+    unsigned long long seed;
+    char key[64];
+    double values[MAX_VALUES]; /* [n] */
+    int n;
+} sample;
+
+static void read_sample(const char *line, sample *s)
+{
+    int used = 0;
+
+    assert_int_equal(sscanf(line, "%llu %63s%n", &s->seed, s->key, &used), 2);
+    if (strcmp(s->key, "-") == 0) s->key[0] = 0;
+    s->n = read_numbers(line + used, s->values, MAX_VALUES);
+}
+
+/* Quantiles and the bootstrap add in another order than NumPy: some roundings of a mean. */
+static void check_summary(const sample *s, const char *line)
+{
+    double e[9];
+    pipe_summary out;
+
+    assert_int_equal(read_numbers(line, e, 9), 9);
+    check_ok(pipe_summary_measure(s->values, (size_t)s->n, s->seed, s->key, &out));
+    assert_int_equal(out.n, s->n);
+    const double found[9] = {out.mean, out.sd, out.median, out.quartile1, out.quartile3, out.minimum, out.maximum, out.ci_low, out.ci_high};
+    for (int i = 0; i < 9; i++) check_near(found[i], e[i], 1e-13 * fabs(e[i]));
+}
+
+/* Finds line number n of the given word. */
+typedef struct picker {
+    int wanted, at;
+    char *line; /* [1 << 16] */
+} picker;
+
+static void pick_line(const char *line, void *context)
+{
+    picker *p = context;
+
+    if (p->at++ == p->wanted) snprintf(p->line, 1 << 16, "%s", line);
+}
+
+static const char *get_line(const char *word, int n)
+{
+    static char lines[2][1 << 16];
+    static int turn;
+    picker p = {.wanted = n, .line = lines[turn ^= 1]};
+
+    p.line[0] = 0;
+    metrics_lines(word, pick_line, &p);
+    return p.line[0] ? p.line : NULL;
+}
+
+static void test_samples(void **state)
+{
+    static sample s;
+    int n = 0;
+
+    for (const char *line; (line = get_line("sample", n)); n++) {
+        read_sample(line, &s);
+        check_summary(&s, get_line("summary", n));
+    }
+    assert_int_equal(n, 5);
+}
+
+static void test_wilcoxon(void **state)
+{
+    static double numbers[1 + 2 * MAX_VALUES];
+    int n = 0;
+
+    for (const char *line; (line = get_line("paired", n)); n++) {
+        const int n_numbers = read_numbers(line, numbers, 1 + 2 * MAX_VALUES), n_pairs = (int)numbers[0];
+        double p = NAN;
+        pipe_paired out;
+        assert_int_equal(n_numbers, 1 + 2 * n_pairs);
+        assert_int_equal(read_numbers(get_line("wilcoxon", n), &p, 1), 1);
+        check_ok(pipe_paired_measure(numbers + 1, numbers + 1 + n_pairs, (size_t)n_pairs, 3, "k", &out));
+        check_near(out.wilcoxon_p, p, 1e-12 * p); /* erfc and sums of exact counts: rounding only */
+    }
+    assert_int_equal(n, 12);
+}
+
+static void test_missing_values(void **state)
+{
+    const double a[6] = {1, NAN, 3, INFINITY, 5, 2}, b[6] = {2, 7, NAN, 1, 8, 2};
+    pipe_summary with, without;
+    pipe_paired paired;
+
+    check_ok(pipe_summary_measure(a, 6, 1, "x", &with));
+    check_ok(pipe_summary_measure((const double[4]){1, 3, 5, 2}, 4, 1, "x", &without));
+    assert_int_equal(with.n, 4);
+    assert_memory_equal(&with, &without, sizeof with);
+    check_ok(pipe_paired_measure(a, b, 6, 1, "x", &paired));
+    assert_int_equal(paired.n, 3);
+    check_near(paired.mean_difference, 4.0 / 3, 1e-15);
+    check_ok(pipe_paired_measure(b, a, 6, 1, "x", &paired));
+    check_near(paired.mean_difference, -4.0 / 3, 1e-15);
+}
+
+static void test_nothing_to_say(void **state)
+{
+    const double same[3] = {4, 4, 4}, nothing[2] = {NAN, NAN};
+    pipe_summary s;
+    pipe_paired p;
+
+    check_ok(pipe_summary_measure(nothing, 2, 1, "x", &s));
+    assert_true(s.n == 0 && isnan(s.mean) && isnan(s.sd) && isnan(s.median) && isnan(s.ci_low) && isnan(s.maximum));
+    check_ok(pipe_summary_measure(NULL, 0, 1, "x", &s));
+    assert_true(s.n == 0 && isnan(s.mean));
+    check_ok(pipe_summary_measure(same, 1, 1, "x", &s));
+    assert_true(s.n == 1 && s.mean == 4 && isnan(s.sd) && s.median == 4 && s.ci_low == 4 && s.ci_high == 4);
+    check_ok(pipe_paired_measure(same, same, 3, 1, "x", &p));
+    assert_true(p.n == 3 && p.mean_difference == 0 && isnan(p.wilcoxon_p));
+    check_ok(pipe_paired_measure(nothing, same, 2, 1, "x", &p));
+    assert_true(p.n == 0 && isnan(p.mean_difference) && isnan(p.wilcoxon_p));
+}
+
+/* Keys and seeds tell draws apart; the same ones repeat them. */
+static void test_bootstrap_is_keyed(void **state)
+{
+    double values[30];
+    pipe_summary a, b, c, d;
+
+    for (int i = 0; i < 30; i++) values[i] = i * i % 17;
+    check_ok(pipe_summary_measure(values, 30, 1, "liver", &a));
+    check_ok(pipe_summary_measure(values, 30, 1, "liver", &b));
+    check_ok(pipe_summary_measure(values, 30, 1, "spleen", &c));
+    check_ok(pipe_summary_measure(values, 30, 2, "liver", &d));
+    assert_memory_equal(&a, &b, sizeof a);
+    assert_true(a.ci_low != c.ci_low && a.ci_low != d.ci_low);
+    /* A wide bound on a 95 % interval: the normal one within a third of its width (2000 draws place a quantile within 3 %). */
+    const double half = 1.96 * a.sd / sqrt(30);
+    check_near(a.ci_low, a.mean - half, half / 3);
+    check_near(a.ci_high, a.mean + half, half / 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_samples),        cmocka_unit_test(test_wilcoxon),           cmocka_unit_test(test_missing_values),
+        cmocka_unit_test(test_nothing_to_say), cmocka_unit_test(test_bootstrap_is_keyed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
