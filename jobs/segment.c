@@ -223,9 +223,9 @@ int job_segment_main(int argc, char **argv)
     if (code >= 0) goto done;
     run.started = job_time_now();
     run.options = &options;
+    job_stop_install(); /* before MPI: starting it takes a while on many nodes */
     status = job_comm_init(&run.world);
     set_log(&run);
-    job_stop_install();
     code = status == IO_OK ? plan_and_segment(&run) : leave(&run, status, JOB_EXIT_RUN);
     io_log_set_sink(NULL, NULL);
     free_run(&run);
