@@ -207,12 +207,9 @@ double pipe_tally_area_sum(const pipe_tally *tally)
 
 double pipe_tally_area_within(const pipe_tally *tally, double limit)
 {
-    double sum = 0;
+    walker w = {.tally = tally};
 
-    for (size_t e = 0; e < tally->n && tally->entries[e].distance <= limit; e++) {
-        sum += tally->entries[e].area * (double)tally->entries[e].count;
-    }
-    return sum;
+    return sum_pairwise(&w, 0, pipe_tally_within(tally, limit)); /* the order of pipe_tally_area: all within gives exactly all */
 }
 
 double pipe_tally_area_percentile(const pipe_tally *tally, double q)

@@ -363,6 +363,22 @@ static void test_empty_masks(void **state)
     }
 }
 
+/* A mask against itself: exactly 0 and exactly 1 in every convention. */
+static void test_itself(void **state)
+{
+    static pair p;
+
+    draw_pair(&p);
+    memcpy(p.prediction, p.reference, sizeof p.prediction);
+    measure(&p);
+    for (int c = 0; c < PIPE_SAMED; c++) {
+        const pipe_surface *s = &p.metrics.surface[c];
+        assert_true(s->hd == 0 && s->hd95 == 0 && s->assd == 0);
+        for (int t = 0; t < 4 && c != PIPE_MEDPY; t++) assert_true(s->nsd[t] == 1);
+    }
+    assert_true(p.metrics.surface[PIPE_SAMED].hd95 == 0 && pipe_overlap_dice(&p.metrics.overlap) == 1);
+}
+
 static void test_chosen_conventions(void **state)
 {
     static pair p;
@@ -436,7 +452,8 @@ int main(void)
         cmocka_unit_test(test_libraries),   cmocka_unit_test(test_definitions), cmocka_unit_test(test_swap),
         cmocka_unit_test(test_turns),       cmocka_unit_test(test_shift),       cmocka_unit_test(test_scaled_spacing),
         cmocka_unit_test(test_many_labels), cmocka_unit_test(test_empty_masks), cmocka_unit_test(test_chosen_conventions),
-        cmocka_unit_test(test_overlap),     cmocka_unit_test(test_names),       cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_overlap),     cmocka_unit_test(test_names),       cmocka_unit_test(test_itself),
+        cmocka_unit_test(test_refusals),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
