@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <isa-l.h>
 #include <isa-l/crc.h>
 
 #include "io/memory.h"
@@ -16,6 +17,8 @@ enum {
     END64_BYTES = 56,
     LOCATOR64_BYTES = 20,
     COMMENT_MAX_BYTES = 65535,
+    METHOD_DEFLATE = 8,
+    DEFLATE_LIMIT = 1032,  /* no deflated byte becomes more (zlib's documentation) */
     ENTRIES_MAX = 1 << 17, /* ViT-H has 594 tensors; the bound keeps a hostile directory from taking memory */
     FLAG_ENCRYPTED = 1,
     ZIP64_EXTRA = 1
@@ -25,6 +28,7 @@ struct io_zip {
     const uint8_t *bytes; /* [n_bytes], the whole file, borrowed */
     size_t n_bytes;
     const char *path;
+    bool may_deflate;
     io_zip_entry *entries;        /* [n_entries] by place in the file */
     const io_zip_entry **by_name; /* [n_entries] by name */
     size_t n_entries;
@@ -143,9 +147,9 @@ static io_status locate_content(const io_zip *zip, const directory *where, uint6
                        (unsigned long long)header);
     local = zip->bytes + header;
     n_head = (size_t)LOCAL_BYTES + read_u16(local + 26) + read_u16(local + 28);
-    if (n_head > where->offset - header || entry->n_bytes > where->offset - header - n_head)
+    if (n_head > where->offset - header || entry->n_packed > where->offset - header - n_head)
         return IO_FAIL(IO_ERR_RANGE, "%s: entry %.*s: %zu bytes at offset %llu reach beyond the content of the file (%llu bytes)",
-                       zip->path, (int)entry->n_name, entry->name, entry->n_bytes, (unsigned long long)header,
+                       zip->path, (int)entry->n_name, entry->name, entry->n_packed, (unsigned long long)header,
                        (unsigned long long)where->offset);
     if (read_u16(local + 26) != entry->n_name || memcmp(local + LOCAL_BYTES, entry->name, entry->n_name) != 0)
         return IO_FAIL(IO_ERR_FORMAT, "%s: entry %.*s has another name in its local header", zip->path, (int)entry->n_name, entry->name);
@@ -178,11 +182,16 @@ static io_status read_entry(const io_zip *zip, const directory *where, const uin
     }
     if (read_u16(record + 8) & FLAG_ENCRYPTED)
         return IO_FAIL(IO_ERR_UNSUPPORTED, "%s: entry %.*s is encrypted", zip->path, (int)n_name, out->name);
-    if (read_u16(record + 10) != 0 || packed != n_bytes)
+    out->is_deflated = zip->may_deflate && read_u16(record + 10) == METHOD_DEFLATE;
+    if (!out->is_deflated && (read_u16(record + 10) != 0 || packed != n_bytes))
         return IO_FAIL(IO_ERR_UNSUPPORTED,
                        "%s: entry %.*s is compressed (method %d), which PyTorch never does; unpack and save it again with torch.save",
                        zip->path, (int)n_name, out->name, read_u16(record + 10));
     out->n_bytes = (size_t)n_bytes;
+    out->n_packed = (size_t)packed;
+    if (n_bytes / DEFLATE_LIMIT > packed)
+        return IO_FAIL(IO_ERR_FORMAT, "%s: entry %.*s: %llu bytes cannot come out of %llu", zip->path, (int)n_name, out->name,
+                       (unsigned long long)n_bytes, (unsigned long long)packed);
     return locate_content(zip, where, header, out);
 }
 
@@ -211,7 +220,7 @@ static io_status sort_entries(io_zip *zip)
     for (size_t i = 0; i < zip->n_entries; i++) {
         const io_zip_entry *entry = &zip->entries[i];
         zip->by_name[i] = entry;
-        if (i > 0 && entry[-1].offset + entry[-1].n_bytes > entry->header)
+        if (i > 0 && entry[-1].offset + entry[-1].n_packed > entry->header)
             return IO_FAIL(IO_ERR_FORMAT, "%s: zip entries %.*s and %.*s overlap", zip->path, (int)entry[-1].n_name, entry[-1].name,
                            (int)entry->n_name, entry->name);
     }
@@ -243,20 +252,30 @@ static io_status read_directory(io_zip *zip)
     return sort_entries(zip);
 }
 
-io_status io_zip_open(const uint8_t *bytes, size_t n_bytes, const char *path, io_zip **out)
+static io_status open_zip(const uint8_t *bytes, size_t n_bytes, const char *path, bool may_deflate, io_zip **out)
 {
     io_status status = IO_OK;
     io_zip *zip = NULL;
 
     *out = NULL;
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *zip, (void **)&zip));
-    *zip = (io_zip){.bytes = bytes, .n_bytes = n_bytes, .path = path};
+    *zip = (io_zip){.bytes = bytes, .n_bytes = n_bytes, .path = path, .may_deflate = may_deflate};
     IO_TRY_GOTO(status, done, read_directory(zip));
     *out = zip;
     zip = NULL;
 done:
     io_zip_free(&zip);
     return status;
+}
+
+io_status io_zip_open(const uint8_t *bytes, size_t n_bytes, const char *path, io_zip **out)
+{
+    return open_zip(bytes, n_bytes, path, false, out);
+}
+
+io_status io_zip_open_deflated(const uint8_t *bytes, size_t n_bytes, const char *path, io_zip **out)
+{
+    return open_zip(bytes, n_bytes, path, true, out);
 }
 
 void io_zip_free(io_zip **zip)
@@ -305,13 +324,49 @@ const io_zip_entry *io_zip_find(const io_zip *zip, const char *folder, size_t n_
     return NULL;
 }
 
-io_status io_zip_check(const io_zip *zip, const io_zip_entry *entry)
+static io_status check_crc(const io_zip *zip, const io_zip_entry *entry, const uint8_t *content)
 {
     uint32_t found;
 
     if (entry->crc == 0) return IO_OK; /* torch.serialization.set_crc32_options(False) writes zeros */
-    found = crc32_gzip_refl(0, zip->bytes + entry->offset, entry->n_bytes);
+    found = crc32_gzip_refl(0, content, entry->n_bytes);
     if (found == entry->crc) return IO_OK;
     return IO_FAIL(IO_ERR_CHECKSUM, "%s: entry %.*s: CRC-32 should be %08x, is %08x; the file was damaged, copy it again", zip->path,
                    (int)entry->n_name, entry->name, (unsigned)entry->crc, (unsigned)found);
+}
+
+io_status io_zip_check(const io_zip *zip, const io_zip_entry *entry)
+{
+    return check_crc(zip, entry, zip->bytes + entry->offset);
+}
+
+static io_status inflate_entry(const io_zip *zip, const io_zip_entry *entry, uint8_t *content)
+{
+    io_status status = IO_OK;
+    struct inflate_state *state = NULL;
+
+    if (entry->n_packed > UINT32_MAX || entry->n_bytes > UINT32_MAX) /* the counters of ISA-L have 32 bits */
+        return IO_FAIL(IO_ERR_UNSUPPORTED, "%s: entry %.*s is deflated and above 4 GB; save it uncompressed", zip->path, (int)entry->n_name,
+                       entry->name);
+    IO_TRY(io_alloc(1, sizeof *state, (void **)&state));
+    isal_inflate_init(state);
+    state->next_in = (uint8_t *)zip->bytes + entry->offset; /* not written to */
+    state->avail_in = (uint32_t)entry->n_packed;
+    state->next_out = content;
+    state->avail_out = (uint32_t)entry->n_bytes;
+    state->crc_flag = ISAL_DEFLATE;
+    if (isal_inflate(state) != ISAL_DECOMP_OK || state->block_state != ISAL_BLOCK_FINISH || state->avail_out != 0)
+        status = IO_FAIL(IO_ERR_FORMAT, "%s: entry %.*s: its deflated data does not give the %zu bytes announced; copy the file again",
+                         zip->path, (int)entry->n_name, entry->name, entry->n_bytes);
+    io_free(&state);
+    return status;
+}
+
+io_status io_zip_extract(const io_zip *zip, const io_zip_entry *entry, uint8_t *content)
+{
+    if (entry->is_deflated)
+        IO_TRY(inflate_entry(zip, entry, content));
+    else
+        memcpy(content, zip->bytes + entry->offset, entry->n_bytes);
+    return check_crc(zip, entry, content);
 }

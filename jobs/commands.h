@@ -7,6 +7,7 @@ int job_evaluate_main(int argc, char **argv);
 int job_info_main(int argc, char **argv);
 int job_convert_main(int argc, char **argv);
 int job_phantom_main(int argc, char **argv);
+int job_prepare_main(int argc, char **argv);
 int job_bench_main(int argc, char **argv);
 
 #endif

@@ -14,11 +14,13 @@ typedef struct command {
 } command;
 
 static char title_segment[] = "samed segment", title_info[] = "samed info", title_convert[] = "samed convert",
-            title_phantom[] = "samed phantom", title_bench[] = "samed bench", title_evaluate[] = "samed evaluate";
+            title_phantom[] = "samed phantom", title_bench[] = "samed bench", title_evaluate[] = "samed evaluate",
+            title_prepare[] = "samed prepare";
 
 static const command commands[] = {
     {"segment", title_segment, "NIfTI volumes in, label maps out, on any number of ranks", job_segment_main},
     {"evaluate", title_evaluate, "label maps against a reference: DSC, HD and their kin per organ, as a report", job_evaluate_main},
+    {"prepare", title_prepare, "images with label maps into a store of slices for training", job_prepare_main},
     {"info", title_info, "what a NIfTI, weight or adapter file holds; --check reads all of it", job_info_main},
     {"convert", title_convert, ".pth to .safetensors and back; --merge puts an adapter into SAM", job_convert_main},
     {"phantom", title_phantom, "synthetic CT studies with label maps, and random weights", job_phantom_main},
@@ -58,7 +60,9 @@ int main(int argc, char **argv)
         return JOB_EXIT_DONE;
     }
     if (*name)
-        fprintf(stderr, "samed: '%s' is not a command; expected segment, evaluate, info, convert, phantom or bench (see samed --help)\n", name);
+        fprintf(stderr,
+                "samed: '%s' is not a command; expected segment, evaluate, prepare, info, convert, phantom or bench (see samed --help)\n",
+                name);
     else
         print_help(stderr);
     return JOB_EXIT_USAGE;

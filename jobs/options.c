@@ -151,7 +151,7 @@ static void add_input(job_segment_options *options, const char *path)
     options->inputs[options->n_inputs++] = path; /* room for argc entries was made before parsing */
 }
 
-static void set_range(struct argp_state *state, const char *name, const char *first, pipe_intensity_kind kind, pipe_options *pipe)
+void job_options_range(struct argp_state *state, const char *name, const char *first, pipe_intensity_kind kind, pipe_options *pipe)
 {
     double range[2] = {0, 1};
 
@@ -178,7 +178,7 @@ static void set_preset(struct argp_state *state, const char *text, pipe_options 
     pipe->preset = strcmp(text, "direct") ? PIPE_PRESET_SAMED : PIPE_PRESET_DIRECT;
 }
 
-static void set_orient(struct argp_state *state, const char *text, pipe_options *pipe)
+void job_options_orient(struct argp_state *state, const char *text, pipe_options *pipe)
 {
     if (strcmp(text, "native") != 0 && strcmp(text, "ras") != 0) argp_error(state, "--orient: expected native or ras, found '%s'", text);
     pipe->orient = strcmp(text, "ras") ? PIPE_ORIENT_NATIVE : PIPE_ORIENT_RAS;
@@ -223,9 +223,9 @@ static error_t parse_settings(int key, char *arg, struct argp_state *state, job_
 {
     switch (key) {
     case KEY_PRESET: set_preset(state, arg, &options->pipe); return 0;
-    case KEY_WINDOW: set_range(state, "--window", arg, PIPE_WINDOW, &options->pipe); return 0;
-    case KEY_PERCENTILE: set_range(state, "--percentile", arg, PIPE_PERCENTILE, &options->pipe); return 0;
-    case KEY_ORIENT: set_orient(state, arg, &options->pipe); return 0;
+    case KEY_WINDOW: job_options_range(state, "--window", arg, PIPE_WINDOW, &options->pipe); return 0;
+    case KEY_PERCENTILE: job_options_range(state, "--percentile", arg, PIPE_PERCENTILE, &options->pipe); return 0;
+    case KEY_ORIENT: job_options_orient(state, arg, &options->pipe); return 0;
     case KEY_IMAGE_SIZE: set_image_size(state, arg, &options->pipe); return 0;
     case KEY_DEVICE: options->device = job_options_device(state, arg); return 0;
     case KEY_PRECISION: options->precision = job_options_precision(state, arg); return 0;

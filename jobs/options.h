@@ -38,6 +38,9 @@ long long job_options_integer(struct argp_state *state, const char *name, const 
 double job_options_number(struct argp_state *state, const char *name, const char *text);
 /* first and the n - 1 arguments that follow it -> out [n]. */
 void job_options_numbers(struct argp_state *state, const char *name, const char *first, int n, double *out);
+/* --window or --percentile, and --orient: into the options of the slices. */
+void job_options_range(struct argp_state *state, const char *name, const char *first, pipe_intensity_kind kind, pipe_options *pipe);
+void job_options_orient(struct argp_state *state, const char *text, pipe_options *pipe);
 model_type job_options_precision(struct argp_state *state, const char *text);
 model_device_kind job_options_device(struct argp_state *state, const char *text);
 
