@@ -17,25 +17,36 @@ static io_status encode(png_image *image, const char *path, const uint8_t *rgb, 
     return IO_OK;
 }
 
+io_status io_png_encode(const char *name, const uint8_t *rgb, int width, int height, uint8_t **bytes, size_t *n_bytes)
+{
+    io_status status;
+    png_image image = {.version = PNG_IMAGE_VERSION, .format = PNG_FORMAT_RGB};
+
+    *bytes = NULL;
+    *n_bytes = 0;
+    if (width < 1 || height < 1 || width > 65535 || height > 65535)
+        return IO_FAIL(IO_ERR_RANGE, "%s: a picture of %d x %d pixels; expected 1..65535 each", name, width, height);
+    image.width = (png_uint_32)width;
+    image.height = (png_uint_32)height;
+    status = encode(&image, name, rgb, bytes, n_bytes);
+    if (status != IO_OK) io_free(bytes);
+    png_image_free(&image);
+    return status;
+}
+
 io_status io_png_write(const char *path, const uint8_t *rgb, int width, int height)
 {
     io_status status = IO_OK;
-    png_image image = {.version = PNG_IMAGE_VERSION, .format = PNG_FORMAT_RGB};
     io_writer *writer = NULL;
     uint8_t *bytes = NULL; /* [n_bytes] */
     size_t n_bytes = 0;
 
-    if (width < 1 || height < 1 || width > 65535 || height > 65535)
-        return IO_FAIL(IO_ERR_RANGE, "%s: a picture of %d x %d pixels; expected 1..65535 each", path, width, height);
-    image.width = (png_uint_32)width;
-    image.height = (png_uint_32)height;
-    IO_TRY_GOTO(status, done, encode(&image, path, rgb, &bytes, &n_bytes));
+    IO_TRY_GOTO(status, done, io_png_encode(path, rgb, width, height, &bytes, &n_bytes));
     IO_TRY_GOTO(status, done, io_writer_open(path, &writer));
     IO_TRY_GOTO(status, done, io_writer_write(writer, bytes, n_bytes));
     status = io_writer_commit(&writer);
 done:
     io_writer_free(&writer);
     io_free(&bytes);
-    png_image_free(&image);
     return status;
 }

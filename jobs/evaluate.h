@@ -72,6 +72,10 @@ void job_evaluate_poll(void *run);
 /* Collective. All results are in rank 0's study. */
 io_status job_evaluate_gather(evaluate_run *run);
 
+/* Collective. The worst cases' pictures; complete on rank 0. */
+io_status job_evaluate_pictures(const evaluate_run *run, pipe_report_picture **out, size_t *n_out);
+void job_evaluate_pictures_free(pipe_report_picture **pictures, size_t n_pictures);
+
 /* Collective. Statistics on all ranks, the report's files by rank 0. */
 io_status job_evaluate_report(evaluate_run *run);
 

@@ -192,6 +192,7 @@ static const char *find_image(entries *images, const char *id)
     const entry *found = find_exact(images, id);
 
     loosen(id, loose);
+    if (!found) found = find_loose(images, id);
     if (!found) found = find_loose(images, loose);
     return found ? found->path : NULL;
 }

@@ -85,6 +85,8 @@ static io_status write_tables(const evaluate_run *run, const pipe_report *report
     if (report->other) IO_TRY(pipe_report_compare_csv(report));
     IO_TRY(pipe_report_json(report));
     if (run->options->nnunet) IO_TRY(pipe_report_nnunet(report));
+    if (run->options->latex) IO_TRY(pipe_report_latex(report));
+    IO_TRY(pipe_report_html(report));
     return pipe_report_failed_tsv(report);
 }
 
@@ -112,6 +114,8 @@ io_status job_evaluate_report(evaluate_run *run)
     io_status status = IO_OK;
     pipe_study_summary *summary = NULL;
     pipe_other_report *other = NULL;
+    pipe_report_picture *pictures = NULL;
+    size_t n_pictures = 0;
     char maps[2048];
 
     if (run->world.size > 1) IO_TRY(spread_study(run));
@@ -120,6 +124,7 @@ io_status job_evaluate_report(evaluate_run *run)
     if (status == IO_OK) status = pipe_study_summarise(run->study, other, (size_t)run->world.rank, (size_t)run->world.size, &summary);
     if (!job_all_ok(&run->world, &status, NULL)) goto done;
     IO_TRY_GOTO(status, done, gather_summary(run, summary));
+    IO_TRY_GOTO(status, done, job_evaluate_pictures(run, &pictures, &n_pictures));
     const pipe_report report = {.study = run->study,
                                 .summary = summary,
                                 .other = other,
@@ -130,9 +135,12 @@ io_status job_evaluate_report(evaluate_run *run)
                                 .maps = maps,
                                 .grid_tolerance_mm = run->options->grid_tolerance_mm,
                                 .resample = run->options->resample,
-                                .round = run->options->round};
+                                .round = run->options->round,
+                                .pictures = pictures,
+                                .n_pictures = n_pictures};
     if (run->world.rank == 0) status = write_report(run, &report);
 done:
+    job_evaluate_pictures_free(&pictures, n_pictures);
     pipe_other_report_free(&other);
     pipe_study_summary_free(&summary);
     return status;

@@ -1,0 +1,263 @@
+/* See overlay.h. Planes are shown as radiologists look at them: the patient's right on the left, front and head up. */
+#include "pipeline/overlay.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "io/memory.h"
+#include "io/nifti.h"
+#include "io/png.h"
+#include "pipeline/intensity.h"
+#include "pipeline/label_map.h"
+#include "pipeline/picture.h"
+
+enum { PANEL = 330, GAP = 6, N_PLANES = 3, MAX_PANEL = 330 /* pixels */ };
+
+static const double margin_mm = 20;
+static const uint8_t paper[3] = {12, 12, 16}, ink[3] = {210, 210, 210};
+
+/* One plane: pixel (x, y) shows voxel first + column * col_step + row * row_step. */
+typedef struct overlay_plane {
+    int cols, rows; /* voxels */
+    int64_t first, col_step, row_step;
+    double col_mm, row_mm;
+    int width, height; /* pixels */
+    char title[40];
+} overlay_plane;
+
+typedef struct overlay {
+    const pipe_label_volume *reference, *prediction;
+    const io_labels *labels;
+    io_volume *image; /* NULL without */
+    pipe_intensity intensity;
+    int axis[3], flip[3];   /* voxel axes along R, A, S */
+    int64_t cut[3];         /* per voxel axis */
+    int64_t from[3], to[3]; /* voxels shown per voxel axis: both label maps and a margin */
+    overlay_plane planes[N_PLANES];
+    picture picture;
+    uint16_t *own[2]; /* organs of a plane's pixels, [MAX_PANEL][MAX_PANEL]: reference, prediction */
+} overlay;
+
+static int organ_at(const pipe_label_volume *volume, int64_t at)
+{
+    return volume->organ_bytes == 1 ? ((const uint8_t *)volume->organs)[at] : ((const uint16_t *)volume->organs)[at];
+}
+
+/* The voxels of an axis that hold an organ, with a margin; all of them when none does. */
+static void choose_range(overlay *o, int axis, const int64_t *along)
+{
+    const int64_t n = o->reference->grid.dims[axis];
+    const int64_t margin = 1 + (int64_t)(margin_mm / o->reference->grid.spacing_mm[axis]);
+    int64_t first = 0, last = n - 1;
+
+    while (first < n && along[first] == 0) first++;
+    while (last > first && along[last] == 0) last--;
+    o->from[axis] = first == n || first < margin ? 0 : first - margin;
+    o->to[axis] = first == n || last + margin >= n ? n - 1 : last + margin;
+}
+
+/* The position along each axis where most voxels differ; the middle of the organs where none do. counts [sum of dims]. */
+static void choose_cuts(overlay *o, int64_t *counts)
+{
+    const int64_t *n = o->reference->grid.dims;
+    int64_t *along[3] = {counts, counts + n[0], counts + n[0] + n[1]};
+    int64_t at = 0;
+
+    for (int64_t k = 0; k < n[2]; k++) {
+        for (int64_t j = 0; j < n[1]; j++) {
+            for (int64_t i = 0; i < n[0]; i++, at++) {
+                const int a = organ_at(o->reference, at), b = organ_at(o->prediction, at);
+                const int weight = a != b ? 1000 : a != 0;
+                if (weight == 0) continue;
+                along[0][i] += weight;
+                along[1][j] += weight;
+                along[2][k] += weight;
+            }
+        }
+    }
+    for (int a = 0; a < 3; a++) {
+        o->cut[a] = n[a] / 2;
+        for (int64_t i = 0; i < n[a]; i++)
+            if (along[a][i] > along[a][o->cut[a]]) o->cut[a] = i;
+        choose_range(o, a, along[a]);
+    }
+}
+
+/* world[3]: which of R, A, S the columns, rows and slices follow; all run against it. */
+static void plan_plane(overlay *o, int which, const int world[3], const char *name)
+{
+    const io_grid *grid = &o->reference->grid;
+    const int64_t strides[3] = {1, grid->dims[0], grid->dims[0] * grid->dims[1]};
+    overlay_plane *plane = &o->planes[which];
+    int64_t steps[3];
+    int axis[3];
+
+    plane->first = 0;
+    for (int w = 0; w < 3; w++) {
+        axis[w] = o->axis[world[w]];
+        steps[w] = o->flip[world[w]] ? strides[axis[w]] : -strides[axis[w]];
+        if (w < 2) plane->first += (steps[w] < 0 ? o->to[axis[w]] : o->from[axis[w]]) * strides[axis[w]];
+    }
+    plane->first += o->cut[axis[2]] * strides[axis[2]];
+    plane->cols = (int)(o->to[axis[0]] - o->from[axis[0]] + 1);
+    plane->rows = (int)(o->to[axis[1]] - o->from[axis[1]] + 1);
+    plane->col_step = steps[0];
+    plane->row_step = steps[1];
+    plane->col_mm = grid->spacing_mm[axis[0]];
+    plane->row_mm = grid->spacing_mm[axis[1]];
+    snprintf(plane->title, sizeof plane->title, "%s %lld", name, (long long)o->cut[axis[2]] + 1);
+}
+
+static int scale_extent(double mm, double mm_per_pixel)
+{
+    const double pixels = floor(mm / mm_per_pixel + 0.5);
+
+    return pixels < 1 ? 1 : pixels > MAX_PANEL ? MAX_PANEL : (int)pixels;
+}
+
+static void plan_planes(overlay *o)
+{
+    double longest = 0;
+
+    io_grid_orientation(&o->reference->grid, o->axis, o->flip);
+    plan_plane(o, 0, (const int[3]){0, 1, 2}, "axial");
+    plan_plane(o, 1, (const int[3]){0, 2, 1}, "coronal");
+    plan_plane(o, 2, (const int[3]){1, 2, 0}, "sagittal");
+    for (int p = 0; p < N_PLANES; p++)
+        longest = fmax(longest, fmax(o->planes[p].cols * o->planes[p].col_mm, o->planes[p].rows * o->planes[p].row_mm));
+    for (int p = 0; p < N_PLANES; p++) {
+        o->planes[p].width = scale_extent(o->planes[p].cols * o->planes[p].col_mm, longest / PANEL);
+        o->planes[p].height = scale_extent(o->planes[p].rows * o->planes[p].row_mm, longest / PANEL);
+    }
+}
+
+static int64_t voxel_of(const overlay_plane *plane, int x, int y)
+{
+    const int64_t col = (int64_t)((x + 0.5) * plane->cols / plane->width), row = (int64_t)((y + 0.5) * plane->rows / plane->height);
+
+    return plane->first + col * plane->col_step + row * plane->row_step;
+}
+
+static double image_value(const io_volume *volume, int64_t at)
+{
+    double value = 0;
+
+    switch (volume->datatype) {
+    case IO_UINT8: value = ((const uint8_t *)volume->voxels)[at]; break;
+    case IO_INT8: value = ((const int8_t *)volume->voxels)[at]; break;
+    case IO_UINT16: value = ((const uint16_t *)volume->voxels)[at]; break;
+    case IO_INT16: value = ((const int16_t *)volume->voxels)[at]; break;
+    case IO_UINT32: value = ((const uint32_t *)volume->voxels)[at]; break;
+    case IO_INT32: value = ((const int32_t *)volume->voxels)[at]; break;
+    case IO_UINT64: value = (double)((const uint64_t *)volume->voxels)[at]; break;
+    case IO_INT64: value = (double)((const int64_t *)volume->voxels)[at]; break;
+    case IO_FLOAT32: value = ((const float *)volume->voxels)[at]; break;
+    case IO_FLOAT64: value = ((const double *)volume->voxels)[at]; break;
+    }
+    return volume->slope * value + volume->inter;
+}
+
+static void pick_background(const overlay *o, int64_t at, uint8_t rgb[3])
+{
+    const int organ = organ_at(o->reference, at);
+    const io_label *label = organ ? pipe_organ_label(o->labels, organ) : NULL;
+
+    if (o->image) {
+        float grey = (float)image_value(o->image, at);
+        pipe_intensity_scale(&o->intensity, &grey, 1);
+        grey = grey > 0 ? (grey < 1 ? grey : 1) : 0;
+        for (int i = 0; i < 3; i++) rgb[i] = (uint8_t)(215 * grey + 0.5f);
+        return;
+    }
+    for (int i = 0; i < 3; i++) rgb[i] = label ? (uint8_t)(28 + label->rgb[i] * 34 / 100) : 24;
+}
+
+/* A pixel of an organ is on its contour where a neighbour to the side, above or below is none of it. */
+static int is_contour(const uint16_t *organs, const overlay_plane *plane, int x, int y)
+{
+    static const int steps[4][2] = {{1, 0}, {-1, 0}, {0, 1}, {0, -1}};
+    const uint16_t own = organs[y * MAX_PANEL + x];
+
+    for (int i = 0; own && i < 4; i++) {
+        const int nx = x + steps[i][0], ny = y + steps[i][1];
+        if (nx < 0 || ny < 0 || nx >= plane->width || ny >= plane->height || organs[ny * MAX_PANEL + nx] != own) return 1;
+    }
+    return 0;
+}
+
+static void draw_plane(overlay *o, const overlay_plane *plane, int left, int top)
+{
+    static const uint8_t colours[4][3] = {{0, 0, 0}, PIPE_OVERLAY_REFERENCE, PIPE_OVERLAY_PREDICTION, PIPE_OVERLAY_BOTH};
+
+    for (int y = 0; y < plane->height; y++) {
+        for (int x = 0; x < plane->width; x++) {
+            const int64_t at = voxel_of(plane, x, y);
+            uint8_t rgb[3];
+            o->own[0][y * MAX_PANEL + x] = (uint16_t)organ_at(o->reference, at);
+            o->own[1][y * MAX_PANEL + x] = (uint16_t)organ_at(o->prediction, at);
+            pick_background(o, at, rgb);
+            pipe_picture_set(&o->picture, left + x, top + y, rgb);
+        }
+    }
+    for (int y = 0; y < plane->height; y++) {
+        for (int x = 0; x < plane->width; x++) {
+            const int lines = is_contour(o->own[0], plane, x, y) | is_contour(o->own[1], plane, x, y) << 1;
+            if (lines) pipe_picture_set(&o->picture, left + x, top + y, colours[lines]);
+        }
+    }
+    pipe_picture_text(&o->picture, left + 4, top + 4, 1, plane->width - 8, ink, plane->title);
+}
+
+/* Air far below zero means Hounsfield units, shown in a window for soft tissue. A picture is no reason to fail: without, it is drawn plain.
+ */
+static void open_image(overlay *o, const char *path)
+{
+    io_nifti_info info;
+
+    if (!path || io_nifti_read_info(path, &info) != IO_OK || pipe_grid_compare(&o->reference->grid, &info.grid, 1) != IO_OK) return;
+    if (io_nifti_read(path, &o->image) != IO_OK) return;
+    if (pipe_intensity_plan(o->image, PIPE_PERCENTILE, 1, 99, &o->intensity) != IO_OK) {
+        io_volume_free(&o->image);
+        return;
+    }
+    if (o->intensity.low < -500) (void)pipe_intensity_plan(o->image, PIPE_WINDOW, -160, 240, &o->intensity);
+}
+
+static io_status draw_all(overlay *o, uint8_t **png, size_t *n_bytes)
+{
+    int height = 1, left = 0;
+
+    for (int p = 0; p < N_PLANES; p++) height = o->planes[p].height > height ? o->planes[p].height : height;
+    for (int p = 0; p < N_PLANES; p++) left += o->planes[p].width + (p ? GAP : 0);
+    IO_TRY(pipe_picture_create(left, height, paper, &o->picture));
+    left = 0;
+    for (int p = 0; p < N_PLANES; p++) {
+        draw_plane(o, &o->planes[p], left, (height - o->planes[p].height) / 2);
+        left += o->planes[p].width + GAP;
+    }
+    return io_png_encode("overlay", o->picture.rgb, o->picture.width, o->picture.height, png, n_bytes);
+}
+
+io_status pipe_overlay_draw(const pipe_label_volume *reference, const pipe_label_volume *prediction, const io_labels *labels,
+                            const char *image_path, uint8_t **png, size_t *n_bytes)
+{
+    io_status status = IO_OK;
+    overlay o = {.reference = reference, .prediction = prediction, .labels = labels};
+    int64_t *counts = NULL;
+    const int64_t *dims = reference->grid.dims;
+
+    IO_TRY_GOTO(status, done, io_alloc((size_t)(dims[0] + dims[1] + dims[2]), sizeof *counts, (void **)&counts));
+    for (int i = 0; i < 2; i++) IO_TRY_GOTO(status, done, io_alloc(MAX_PANEL * MAX_PANEL, sizeof *o.own[i], (void **)&o.own[i]));
+    choose_cuts(&o, counts);
+    plan_planes(&o);
+    open_image(&o, image_path);
+    status = draw_all(&o, png, n_bytes);
+done:
+    io_volume_free(&o.image);
+    io_free(&o.picture.rgb);
+    io_free(&o.own[0]);
+    io_free(&o.own[1]);
+    io_free(&counts);
+    return status;
+}

@@ -1,0 +1,345 @@
+/* Tables and cards of report.html; see report_html.h. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/memory.h"
+#include "pipeline/report_html.h"
+
+enum { WORST_ORGANS = 4 };
+
+static bool is_of(const pipe_study *study, size_t column, int convention)
+{
+    return study->columns[column].convention == convention;
+}
+
+/* Mean, below it its interval, and, where organs are missing on one side, the means without and with them at the worst. */
+static void add_mean(pipe_text *text, const pipe_report *report, size_t row, size_t column)
+{
+    const pipe_column *about = &report->study->columns[column];
+    const pipe_cell_summary *cell = pipe_html_summary(report, row, column);
+    const pipe_organ_counts *counts = &report->summary->counts[row];
+
+    pipe_text_add(text, "<td data-v=\"");
+    if (isfinite(cell->stats.mean)) pipe_text_add_rounded(text, cell->stats.mean, 9);
+    pipe_text_add(text, "\">");
+    pipe_html_value(text, about, cell->stats.mean);
+    if (cell->stats.n > 0) {
+        pipe_text_add(text, "<small>");
+        pipe_html_value(text, about, cell->stats.ci_low);
+        pipe_text_add(text, " to ");
+        pipe_html_value(text, about, cell->stats.ci_high);
+        pipe_text_add(text, "</small>");
+    }
+    if (counts->n_missed + counts->n_false_positive > 0) {
+        pipe_text_add(text, "<small>found ");
+        pipe_html_value(text, about, cell->mean_present);
+        pipe_text_add(text, "</small><small>at worst ");
+        pipe_html_value(text, about, cell->mean_worst);
+        pipe_text_add(text, "</small>");
+    }
+    pipe_text_add(text, "</td>");
+}
+
+static void add_counts(pipe_text *text, const pipe_organ_counts *counts)
+{
+    pipe_text_add(text, "<td data-v=\"%zu\">%zu</td><td data-v=\"%zu\">%zu</td><td data-v=\"%zu\"%s>%zu</td><td data-v=\"%zu\"%s>%zu</td>",
+                  counts->n_measured, counts->n_measured, counts->n_both_empty, counts->n_both_empty, counts->n_missed,
+                  counts->n_missed ? " class=\"missed\"" : "", counts->n_missed, counts->n_false_positive,
+                  counts->n_false_positive ? " class=\"false\"" : "", counts->n_false_positive);
+}
+
+static void add_means(pipe_text *text, const pipe_report *report, int convention)
+{
+    const pipe_study *study = report->study;
+
+    pipe_text_add(
+        text,
+        "<div class=\"scroll\"><table class=\"sortable\"><caption>Mean with 95 %% confidence interval, convention <b>%s</b>. Where "
+        "an organ was missed or predicted where it is not, also the mean over the cases where both have it (found) and the "
+        "mean with those cases at the worst value: 0, or the image's diagonal (at worst).</caption>\n<thead><tr><th "
+        "class=\"text\" scope=\"col\">Organ</th><th scope=\"col\">n</th><th scope=\"col\">both empty</th><th "
+        "scope=\"col\">missed</th><th scope=\"col\">false pos.</th>",
+        pipe_convention_name((pipe_convention)convention));
+    for (size_t column = 0; column < study->n_columns; column++)
+        if (is_of(study, column, convention)) pipe_text_add(text, "<th scope=\"col\">%s</th>", study->columns[column].title);
+    pipe_text_add(text, "</tr></thead>\n<tbody>\n");
+    for (size_t row = 0; row <= study->n_organs; row++) {
+        pipe_text_add(text, "<tr%s><th scope=\"row\">", row == study->n_organs ? " class=\"all\"" : "");
+        pipe_html_organ(text, study, row);
+        pipe_text_add(text, "</th>");
+        add_counts(text, &report->summary->counts[row]);
+        for (size_t column = 0; column < study->n_columns; column++)
+            if (is_of(study, column, convention)) add_mean(text, report, row, column);
+        pipe_text_add(text, "</tr>\n");
+    }
+    pipe_text_add(text, "</tbody></table></div>\n");
+}
+
+static void add_statistics_row(pipe_text *text, const pipe_report *report, size_t row, size_t column)
+{
+    const pipe_column *about = &report->study->columns[column];
+    const pipe_cell_summary *cell = pipe_html_summary(report, row, column);
+    const pipe_summary *s = &cell->stats;
+    const double values[] = {s->mean,      s->sd,      s->ci_low,  s->ci_high,         s->median,       s->quartile1,
+                             s->quartile3, s->minimum, s->maximum, cell->mean_present, cell->mean_worst};
+
+    pipe_text_add(text, "<tr><th scope=\"row\">");
+    pipe_html_organ(text, report->study, row);
+    pipe_text_add(text, "</th><td class=\"text\">%s</td><td data-v=\"%zu\">%zu</td>", about->title, s->n, s->n);
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) pipe_html_cell(text, about, values[i]);
+    pipe_text_add(text, "</tr>\n");
+}
+
+static void add_statistics(pipe_text *text, const pipe_report *report, int convention)
+{
+    const pipe_study *study = report->study;
+
+    pipe_text_add(text,
+                  "<details class=\"print\"><summary>All statistics</summary><div class=\"scroll\"><table "
+                  "class=\"sortable\"><caption>Convention <b>%s</b>; n counts the values that are numbers under the rules for empty "
+                  "masks.</caption>\n<thead><tr><th class=\"text\" scope=\"col\">Organ</th><th class=\"text\" scope=\"col\">Metric</th><th "
+                  "scope=\"col\">n</th><th scope=\"col\">Mean</th><th scope=\"col\">SD</th><th scope=\"col\">CI low</th><th "
+                  "scope=\"col\">CI high</th><th scope=\"col\">Median</th><th scope=\"col\">Q1</th><th scope=\"col\">Q3</th><th "
+                  "scope=\"col\">Min</th><th scope=\"col\">Max</th><th scope=\"col\">Mean, found</th><th scope=\"col\">Mean, at "
+                  "worst</th></tr></thead>\n<tbody>\n",
+                  pipe_convention_name((pipe_convention)convention));
+    for (size_t column = 0; column < study->n_columns; column++)
+        for (size_t row = 0; row <= study->n_organs; row++)
+            if (is_of(study, column, convention)) add_statistics_row(text, report, row, column);
+    pipe_text_add(text, "</tbody></table></div></details>\n");
+}
+
+static void add_compare_cell(pipe_text *text, const pipe_column *about, const pipe_paired *d)
+{
+    const bool is_clear = d->wilcoxon_p < 0.05;
+    const bool is_better = (d->mean_difference > 0) == pipe_column_is_better_high(about);
+
+    pipe_text_add(text, "<td class=\"%s\" data-v=\"", !is_clear ? "" : is_better ? "better" : "worse");
+    if (isfinite(d->mean_difference)) pipe_text_add_rounded(text, d->mean_difference, 9);
+    pipe_text_add(text, "\">%s", d->mean_difference > 0 ? "+" : "");
+    pipe_html_value(text, about, d->mean_difference);
+    pipe_text_add(text, "<small>");
+    pipe_html_value(text, about, d->ci_low);
+    pipe_text_add(text, " to ");
+    pipe_html_value(text, about, d->ci_high);
+    if (isnan(d->wilcoxon_p))
+        pipe_text_add(text, "</small><small>no difference, n %zu</small></td>", d->n);
+    else if (d->wilcoxon_p < 0.001)
+        pipe_text_add(text, "</small><small>p %.1e, n %zu</small></td>", d->wilcoxon_p, d->n);
+    else
+        pipe_text_add(text, "</small><small>p %.3f, n %zu</small></td>", d->wilcoxon_p, d->n);
+}
+
+static void add_compare(pipe_text *text, const pipe_report *report, int convention)
+{
+    const pipe_study *study = report->study;
+
+    if (!report->other) return;
+    pipe_text_add(text, "<div class=\"scroll\"><table class=\"sortable\"><caption>This report minus <b>");
+    pipe_text_add_html(text, report->other->folder);
+    pipe_text_add(text,
+                  "</b>, paired over %zu cases: mean difference, 95 %% bootstrap interval, two-sided Wilcoxon signed-rank p (not corrected "
+                  "for the number of tests); convention <b>%s</b>. Coloured below p 0.05.</caption>\n<thead><tr><th class=\"text\" "
+                  "scope=\"col\">Organ</th>",
+                  report->other->n_cases, pipe_convention_name((pipe_convention)convention));
+    for (size_t column = 0; column < study->n_columns; column++)
+        if (is_of(study, column, convention)) pipe_text_add(text, "<th scope=\"col\">Δ %s</th>", study->columns[column].title);
+    pipe_text_add(text, "</tr></thead>\n<tbody>\n");
+    for (size_t row = 0; row <= study->n_organs; row++) {
+        pipe_text_add(text, "<tr%s><th scope=\"row\">", row == study->n_organs ? " class=\"all\"" : "");
+        pipe_html_organ(text, study, row);
+        pipe_text_add(text, "</th>");
+        for (size_t column = 0; column < study->n_columns; column++)
+            if (is_of(study, column, convention))
+                add_compare_cell(text, &study->columns[column], &pipe_html_summary(report, row, column)->difference);
+        pipe_text_add(text, "</tr>\n");
+    }
+    pipe_text_add(text, "</tbody></table></div>\n");
+}
+
+void pipe_html_convention(pipe_text *text, const pipe_report *report, int convention)
+{
+    add_means(text, report, convention);
+    add_compare(text, report, convention);
+    add_statistics(text, report, convention);
+}
+
+static bool has_equal_rules(const pipe_study *study, size_t a, size_t b)
+{
+    const pipe_empty_rule *x = pipe_column_rules(study, &study->columns[a]), *y = pipe_column_rules(study, &study->columns[b]);
+    char p[32], q[32];
+
+    for (int state = 0; state < PIPE_N_EMPTY; state++) {
+        pipe_empty_rule_text(&x[state], p);
+        pipe_empty_rule_text(&y[state], q);
+        if (strcmp(p, q) != 0) return false;
+    }
+    return true;
+}
+
+/* Neighbouring metrics of a convention that share their rules are one row. */
+static void add_rule_rows(pipe_text *text, const pipe_study *study, int convention)
+{
+    size_t column = 0;
+
+    while (column < study->n_columns) {
+        const size_t first = column;
+        if (!is_of(study, column, convention)) {
+            column++;
+            continue;
+        }
+        pipe_text_add(text, "<tr><th scope=\"row\">%s</th><td class=\"wrap\">", pipe_convention_name((pipe_convention)convention));
+        for (; column < study->n_columns && is_of(study, column, convention) && has_equal_rules(study, first, column); column++)
+            pipe_text_add(text, "%s%s", column > first ? ", " : "", study->columns[column].title);
+        pipe_text_add(text, "</td>");
+        for (int state = 0; state < PIPE_N_EMPTY; state++) {
+            char words[32];
+            pipe_empty_rule_text(&pipe_column_rules(study, &study->columns[first])[state], words);
+            pipe_text_add(text, "<td>%s</td>", words);
+        }
+        pipe_text_add(text, "</tr>\n");
+    }
+}
+
+void pipe_html_rules(pipe_text *text, const pipe_report *report)
+{
+    const pipe_study *study = report->study;
+
+    pipe_text_add(
+        text, "<h2 id=\"rules\">Empty masks</h2>\n<p>What a value becomes when the organ is empty in the reference, the prediction or "
+              "both. <i>Left out</i> values enter no mean, median or interval; they are counted beside it, and the mean at worst "
+              "puts 0 or the image's diagonal in their place.</p>\n<div class=\"scroll\"><table><thead><tr><th class=\"text\" "
+              "scope=\"col\">Convention</th><th class=\"text\" scope=\"col\">Metrics</th><th scope=\"col\">both empty</th><th "
+              "scope=\"col\">missed (reference only)</th><th scope=\"col\">false positive (prediction only)</th></tr></thead><tbody>\n");
+    for (int i = 0; i < study->options.n_conventions; i++) add_rule_rows(text, study, study->options.order[i]);
+    pipe_text_add(text, "</tbody></table></div>\n");
+}
+
+void pipe_html_failed(pipe_text *text, const pipe_report *report)
+{
+    const pipe_study *study = report->study;
+    size_t n_failed = 0;
+
+    for (size_t i = 0; i < study->n_cases; i++) n_failed += !study->cases[i].is_done;
+    if (n_failed == 0) return;
+    pipe_text_add(text,
+                  "<div class=\"notice\"><b>%zu of %zu cases could not be measured</b> and are in no number below.\n<div "
+                  "class=\"scroll\"><table><thead><tr><th class=\"text\" scope=\"col\">Case</th><th class=\"text\" "
+                  "scope=\"col\">Stage</th><th class=\"text\" scope=\"col\">Why</th></tr></thead><tbody>\n",
+                  n_failed, study->n_cases);
+    for (size_t i = 0; i < study->n_cases; i++) {
+        const pipe_study_case *c = &study->cases[i];
+        if (c->is_done) continue;
+        pipe_text_add(text, "<tr><th scope=\"row\">");
+        pipe_text_add_html(text, c->id);
+        pipe_text_add(text, "</th><td class=\"text\">%s</td><td class=\"wrap\">", c->stage ? c->stage : "");
+        pipe_text_add_html(text, c->text ? c->text : "");
+        pipe_text_add(text, "</td></tr>\n");
+    }
+    pipe_text_add(text, "</tbody></table></div></div>\n");
+}
+
+/* Organs of one case, worst first. */
+typedef struct ranked_organ {
+    double dsc;
+    size_t organ;
+} ranked_organ;
+
+static int compare_organs(const void *a, const void *b)
+{
+    const ranked_organ *x = a, *y = b;
+
+    if (x->dsc != y->dsc) return x->dsc < y->dsc ? -1 : 1;
+    return x->organ < y->organ ? -1 : x->organ > y->organ;
+}
+
+/* order [n_organs]; returns how many organs the case has. */
+static size_t rank_organs(const pipe_study *study, size_t index, ranked_organ *order)
+{
+    size_t n = 0;
+
+    for (size_t organ = 0; organ < study->n_organs; organ++) {
+        if (pipe_study_presence(study, index, organ) == PIPE_BOTH_EMPTY) continue;
+        order[n++] = (ranked_organ){pipe_overlap_dice(&study->overlaps[index * study->n_organs + organ]), organ};
+    }
+    qsort(order, n, sizeof *order, compare_organs);
+    return n;
+}
+
+static void add_presence(pipe_text *text, pipe_presence presence)
+{
+    if (presence == PIPE_MISSED) pipe_text_add(text, " <span class=\"tag missed\">missed</span>");
+    if (presence == PIPE_FALSE_POSITIVE) pipe_text_add(text, " <span class=\"tag false\">false positive</span>");
+}
+
+static void add_card_table(pipe_text *text, const pipe_study *study, size_t index, const ranked_organ *order, size_t n)
+{
+    const int convention = study->options.order[0];
+    const size_t dsc = pipe_study_find(study, PIPE_DSC, convention, false);
+    const size_t hd = pipe_study_find(study, PIPE_HD95, convention, convention == PIPE_SAMED);
+
+    pipe_text_add(text, "<div><table><thead><tr><th class=\"text\" scope=\"col\">Worst organs</th><th scope=\"col\">DSC</th>");
+    if (hd < study->n_columns) pipe_text_add(text, "<th scope=\"col\">%s</th>", study->columns[hd].title);
+    pipe_text_add(text, "</tr></thead><tbody>\n");
+    for (size_t i = 0; i < n && i < WORST_ORGANS; i++) {
+        pipe_text_add(text, "<tr><th scope=\"row\">");
+        pipe_html_organ(text, study, order[i].organ);
+        add_presence(text, pipe_study_presence(study, index, order[i].organ));
+        pipe_text_add(text, "</th>");
+        pipe_html_cell(text, &study->columns[dsc], pipe_study_value(study, index, order[i].organ, dsc));
+        if (hd < study->n_columns) pipe_html_cell(text, &study->columns[hd], pipe_study_value(study, index, order[i].organ, hd));
+        pipe_text_add(text, "</tr>\n");
+    }
+    pipe_text_add(text, "</tbody></table>");
+    if (*study->cases[index].note) {
+        pipe_text_add(text, "<p class=\"soft\">");
+        pipe_text_add_html(text, study->cases[index].note);
+        pipe_text_add(text, "</p>");
+    }
+    pipe_text_add(text, "</div>");
+}
+
+static void add_card(pipe_text *text, const pipe_report *report, size_t place, ranked_organ *order)
+{
+    const pipe_study *study = report->study;
+    const pipe_report_picture *picture = &report->pictures[place];
+    const size_t n = rank_organs(study, picture->index, order);
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++) sum += order[i].dsc;
+    pipe_text_add(text, "<article class=\"case\"><h3>%zu. ", place + 1);
+    pipe_text_add_html(text, study->cases[picture->index].id);
+    pipe_text_add(text, " <span class=\"soft\">mean DSC %.3f</span></h3>\n", n ? sum / (double)n : 1.0);
+    if (picture->png) {
+        pipe_text_add(text, "<img loading=\"lazy\" alt=\"Axial, coronal and sagittal slice of case ");
+        pipe_text_add_html(text, study->cases[picture->index].id);
+        pipe_text_add(text, " where reference and prediction differ most, with the contours of both\" src=\"data:image/png;base64,");
+        pipe_text_add_base64(text, picture->png, picture->n_bytes);
+        pipe_text_add(text, "\">\n");
+    } else {
+        pipe_text_add(text, "<p class=\"soft\">no picture</p>\n");
+    }
+    add_card_table(text, study, picture->index, order, n);
+    pipe_text_add(text, "</article>\n");
+}
+
+void pipe_html_worst(pipe_text *text, const pipe_report *report)
+{
+    ranked_organ *order = NULL;
+
+    pipe_text_add(text, "<h2 id=\"worst\">Worst cases</h2>\n");
+    if (report->n_pictures == 0 || io_alloc(report->study->n_organs, sizeof *order, (void **)&order) != IO_OK) {
+        pipe_text_add(text, "<p class=\"soft\">None asked for.</p>\n");
+        return;
+    }
+    pipe_text_add(
+        text,
+        "<p>By the mean DSC over the organs that reference or prediction have. Each plane is the one where most voxels "
+        "differ; the patient's right is on the left.<br>Contours: <span class=\"key\" style=\"border-color:#40e080\"></span>reference "
+        "<span class=\"key\" style=\"border-color:#ff50d0\"></span>prediction <span class=\"key\" "
+        "style=\"border-color:#fff;outline:1px solid #999\"></span>both</p>\n");
+    for (size_t i = 0; i < report->n_pictures; i++) add_card(text, report, i, order);
+    io_free(&order);
+}
