@@ -199,7 +199,9 @@ static void choose_candidates(finder *f, const brick *query)
 
     for (size_t n = 0; n < far->n; n++) {
         far->nearest[n] = square_nearest(&far->bricks[n], query, spacing);
-        if (far->nearest[n] < bound) bound = fmin(bound, square_farthest(&far->bricks[n], query, spacing));
+        if (far->nearest[n] >= bound) continue;
+        const double farthest = square_farthest(&far->bricks[n], query, spacing);
+        bound = farthest < bound ? farthest : bound;
     }
     far->n_candidates = 0;
     for (size_t n = 0; n < far->n; n++) {

@@ -131,7 +131,7 @@ def make_pairs(n_blobs, seed):
     for n in range(n_blobs):
         dims = rng.integers(1, 40, 3) + (n % 5 == 0) * np.array([60, 0, 0])
         reference = blob(rng, dims, rng.uniform(0.3, 0.97))
-        style = n % 4
+        style = n // 4 % 4
         if style == 0:
             prediction = np.roll(reference, rng.integers(-3, 4, 3), (0, 1, 2))
         elif style == 1:
@@ -140,12 +140,21 @@ def make_pairs(n_blobs, seed):
             prediction = blob(rng, dims, rng.uniform(0.3, 0.97))
         else:
             prediction = reference ^ (rng.random(dims) < 0.02)
-        spacing = (1.0, 1.0, 1.0) if n % 3 == 0 else (0.5, 0.5, 3.0) if n % 3 == 1 else tuple(rng.uniform(0.3, 4, 3))
-        yield reference, prediction, tuple(float(s) for s in spacing)
+        # 0.1: rounding decides whether a distance is within a tolerance
+        spacing = ((1.0, 1.0, 1.0), (0.5, 0.5, 3.0), (0.1, 0.2, 0.3), rng.uniform(0.3, 4, 3))[n % 4]
+        spacing = tuple(float(s) for s in spacing)
+        yield reference, prediction, spacing
+        if n % 3 == 0:  # one slice of it as a 2-D image
+            k = dims[2] // 2
+            yield reference[:, :, k], prediction[:, :, k], spacing[:2]
 
 
 def pack_pair(reference, prediction, spacing):
-    head = struct.pack("<5i", *reference.shape, 0, len(TOLERANCES)) + struct.pack("<4d", *spacing, 95.0)
+    if reference.ndim == 2:  # a planar map; its third spacing must not matter
+        reference, prediction, spacing, is_planar = reference[:, :, None], prediction[:, :, None], (*spacing, 0.37), 1
+    else:
+        is_planar = 0
+    head = struct.pack("<5i", *reference.shape, is_planar, len(TOLERANCES)) + struct.pack("<4d", *spacing, 95.0)
     head += struct.pack("<%dd" % len(TOLERANCES), *TOLERANCES)
     return head + b"".join(m.astype(np.uint8).tobytes(order="F") for m in (reference, prediction))
 
