@@ -189,7 +189,7 @@ static int read_value(const char *text)
     return errno || *end || value >= PIPE_LABEL_VALUES ? -1 : (int)value;
 }
 
-/* The organ that a member points to: a value or a name of the table, 0 or null for the background. */
+/* The organ that a member points to: a value or a name of the table, 0 for the background. */
 static io_status read_target(const pipe_label_map *map, const char *path, const io_json *member, int *organ)
 {
     const char *name = io_json_text(member);

@@ -226,7 +226,7 @@ static void add_panel(pipe_text *text, const pipe_report *report, size_t organ)
 {
     const pipe_study *study = report->study;
     volume_fences f;
-    scale x = {.from = MARGIN + 10, .to = SIDE - 10}, y = {.from = SIDE - MARGIN, .to = 8};
+    scale x = {.from = MARGIN + 10, .to = SIDE - 20}, y = {.from = SIDE - MARGIN, .to = 12};
     double highest = 0;
 
     find_volume_fences(report, organ, &f);

@@ -28,7 +28,7 @@ static void add_mean(pipe_text *text, const pipe_report *report, size_t row, siz
     if (cell->stats.n > 0) {
         pipe_text_add(text, "<small>");
         pipe_html_value(text, about, cell->stats.ci_low);
-        pipe_text_add(text, " to ");
+        pipe_text_add(text, "–");
         pipe_html_value(text, about, cell->stats.ci_high);
         pipe_text_add(text, "</small>");
     }
@@ -97,7 +97,7 @@ static void add_statistics(pipe_text *text, const pipe_report *report, int conve
     const pipe_study *study = report->study;
 
     pipe_text_add(text,
-                  "<details class=\"print\"><summary>All statistics</summary><div class=\"scroll\"><table "
+                  "<details><summary>All statistics</summary><div class=\"scroll\"><table "
                   "class=\"sortable\"><caption>Convention <b>%s</b>; n counts the values that are numbers under the rules for empty "
                   "masks.</caption>\n<thead><tr><th class=\"text\" scope=\"col\">Organ</th><th class=\"text\" scope=\"col\">Metric</th><th "
                   "scope=\"col\">n</th><th scope=\"col\">Mean</th><th scope=\"col\">SD</th><th scope=\"col\">CI low</th><th "
@@ -127,7 +127,7 @@ static void add_compare_cell(pipe_text *text, const pipe_column *about, const pi
     if (isnan(d->wilcoxon_p))
         pipe_text_add(text, "</small><small>no difference, n %zu</small></td>", d->n);
     else if (d->wilcoxon_p < 0.001)
-        pipe_text_add(text, "</small><small>p %.1e, n %zu</small></td>", d->wilcoxon_p, d->n);
+        pipe_text_add(text, "</small><small>p &lt; 0.001, n %zu</small></td>", d->n);
     else
         pipe_text_add(text, "</small><small>p %.3f, n %zu</small></td>", d->wilcoxon_p, d->n);
 }

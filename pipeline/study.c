@@ -73,12 +73,17 @@ static void add_column(pipe_study *study, pipe_metric metric, int convention, in
     snprintf(column->title, sizeof column->title, "NSD %g mm", study->options.tolerances_mm[tolerance]);
 }
 
+/* What papers show comes first. */
+static const pipe_metric shown_order[PIPE_N_RULED] = {PIPE_DSC, PIPE_HD95,    PIPE_ASSD,      PIPE_MASD,  PIPE_NSD,
+                                                      PIPE_HD,  PIPE_JACCARD, PIPE_PRECISION, PIPE_RECALL};
+
 static void add_convention(pipe_study *study, int convention)
 {
-    for (int metric = 0; metric < PIPE_N_RULED; metric++) {
+    for (int i = 0; i < PIPE_N_RULED; i++) {
+        const pipe_metric metric = shown_order[i];
         const int n = metric == PIPE_NSD ? study->options.n_tolerances : 1;
         if (!(metrics_of[convention] >> metric & 1)) continue;
-        for (int t = 0; t < n; t++) add_column(study, (pipe_metric)metric, convention, t, convention == PIPE_SAMED && metric == PIPE_HD95);
+        for (int t = 0; t < n; t++) add_column(study, metric, convention, t, convention == PIPE_SAMED && metric == PIPE_HD95);
     }
     if (!study->options.in_voxels || convention == PIPE_SAMED) return;
     for (int metric = PIPE_HD; metric <= PIPE_MASD; metric++)

@@ -144,6 +144,5 @@
   document.getElementById("back").addEventListener("click", () => turn(-1));
   document.getElementById("on").addEventListener("click", () => turn(1));
   $("details.files").forEach(details => details.addEventListener("toggle", () => showFiles(details)));
-  window.addEventListener("beforeprint", () => $("details.print").forEach(details => { details.open = true; }));
   chooseConvention(data.main);
 })();

@@ -1,0 +1,385 @@
+"""`samed evaluate`: the same bytes on any number of ranks, numbers against NumPy and SciPy, failures that stop nothing."""
+import csv
+import gzip
+import json
+import math
+import os
+import re
+import shutil
+import struct
+import unittest
+
+import samed
+
+try:
+    import numpy
+except ImportError:
+    numpy = None
+try:
+    import scipy.ndimage
+    import scipy.stats
+except ImportError:
+    scipy = None
+
+DIMS, SPACING = (24, 20, 16), (1.5, 1.0, 2.5)
+ORGANS = {"background": 0, "liver": 1, "left kidney": 2, "odd, \"name\" <b>": 700}
+FILES = ["metrics.csv", "summary.csv", "summary.json", "report.html", "table.tex", "failed.tsv", "nnunet/summary.json"]
+
+
+def write_labels(file, voxels, dims=DIMS, spacing=SPACING, origin=(0, 0, 0), code="<u2", datatype=512, slope=1.0):
+    """A NIfTI-1 label map; voxels in the order of the file (i fastest)."""
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, *dims, 1, 1, 1, 1)
+    struct.pack_into("<2h", header, 70, datatype, 8 * struct.calcsize(code[1].replace("u", "HB"[code[2] == "1"]).replace("f", "f")))
+    struct.pack_into("<8f", header, 76, 1, *spacing, 1, 1, 1, 1)
+    struct.pack_into("<3f", header, 108, 352, slope, 0)
+    struct.pack_into("<2h", header, 252, 0, 1)
+    for row in range(3):
+        values = [0, 0, 0, origin[row]]
+        values[row] = spacing[row]
+        struct.pack_into("<4f", header, 280 + 16 * row, *values)
+    header[344:348] = b"n+1\0"
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    letter = {"<u2": "H", "<u1": "B", "<f4": "f"}[code]
+    with gzip.open(file, "wb") as stream:
+        stream.write(bytes(header) + struct.pack("<%d%s" % (len(voxels), letter), *voxels))
+
+
+def box(low, high):
+    """Indices of the voxels of a box, [low, high) along i, j, k."""
+    return [(k * DIMS[1] + j) * DIMS[0] + i for k in range(low[2], high[2]) for j in range(low[1], high[1]) for i in range(low[0], high[0])]
+
+
+def paint(*organs):
+    voxels = [0] * (DIMS[0] * DIMS[1] * DIMS[2])
+    for value, low, high in organs:
+        for at in box(low, high):
+            voxels[at] = value
+    return voxels
+
+
+def make_study(folder, n=7):
+    """Cases a0... with boxes that differ a little; then one missed organ, one false positive, one both empty."""
+    reference, prediction = os.path.join(folder, "ref"), os.path.join(folder, "pred")
+    for i in range(n):
+        liver, kidney, odd = (1, (2, 2, 2), (12, 12, 9)), (2, (14, 3, 4), (20, 9, 10)), (700, (3, 14, 10), (8, 18, 14))
+        moved = [(1, (2 + i % 3, 2, 2), (12, 12 + i % 2, 9)), (2, (14, 3 + i % 2, 4), (20, 9, 10 + i % 4)), (700, (3, 14, 10), (8 + i % 5, 18, 14))]
+        truth = [liver, kidney, odd]
+        if i == 2:
+            del moved[1]        # missed
+        if i == 3:
+            del truth[2]        # false positive
+        if i == 4:
+            del truth[2], moved[2]  # both empty
+        write_labels(os.path.join(reference, f"a{i}.nii.gz"), paint(*truth))
+        write_labels(os.path.join(prediction, f"a{i}_0000_dseg.nii.gz"), paint(*moved))
+    with open(os.path.join(folder, "labels.json"), "w", encoding="utf-8") as stream:
+        json.dump({"labels": ORGANS, "colors": {"liver": "#f58230"}}, stream)
+    return reference, prediction, os.path.join(folder, "labels.json")
+
+
+def evaluate(reference, prediction, labels, out, *options, ranks=0):
+    return samed.run("evaluate", "-q", "-p", prediction, "-r", reference, "-o", out, "--labels", labels, *options, ranks=ranks)
+
+
+def read_metrics(out):
+    with open(os.path.join(out, "metrics.csv"), encoding="utf-8", newline="") as stream:
+        return {(r["case"], r["organ"], r["metric"], r["convention"]): float(r["value"]) for r in csv.DictReader(stream)}
+
+
+def read_summary(out, name="summary.csv"):
+    with open(os.path.join(out, name), encoding="utf-8", newline="") as stream:
+        return {(r["organ"], r["metric"], r["convention"]): r for r in csv.DictReader(stream)}
+
+
+class Ranks(unittest.TestCase):
+    def test_same_bytes_on_any_number_of_ranks(self):
+        reference, prediction, labels = make_study(samed.path("ranks"))
+        os.remove(os.path.join(prediction, "a6_0000_dseg.nii.gz"))
+        found = []
+        for ranks in (0, 1, 2, 3, 4):
+            out = samed.path("ranks.out")
+            samed.check(evaluate(reference, prediction, labels, out, "--convention", "all", "--voxels", "--nnunet", "--latex", ranks=ranks), 3)
+            found.append({name: samed.digest(os.path.join(out, name)) for name in FILES})
+            self.assertEqual(samed.leftovers(out), [])
+        for other in found[1:]:
+            self.assertEqual(other, found[0])
+
+    def test_fewer_cases_than_ranks(self):
+        reference, prediction, labels = make_study(samed.path("few"), 1)
+        found = []
+        for ranks in (1, 3):
+            out = samed.path(f"few.out{ranks}")
+            samed.check(evaluate(reference, prediction, labels, out, ranks=ranks))
+            found.append(len(read_metrics(out)))
+            self.assertEqual(samed.digest(os.path.join(out, "metrics.csv")), samed.digest(os.path.join(samed.path("few.out1"), "metrics.csv")))
+        self.assertEqual(found[0], found[1])
+
+
+class Numbers(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.study = make_study(samed.path("numbers"))
+        cls.out = samed.path("numbers.out")
+        samed.check(evaluate(*cls.study, cls.out, "--convention", "all", "--nnunet"))
+        cls.metrics = read_metrics(cls.out)
+
+    def masks(self, case, value):
+        arrays = []
+        for file in (os.path.join(self.study[0], case + ".nii.gz"), os.path.join(self.study[1], case + "_0000_dseg.nii.gz")):
+            with gzip.open(file) as stream:
+                voxels = numpy.frombuffer(stream.read()[352:], "<u2")
+            arrays.append(voxels.reshape(DIMS[::-1]) == value)
+        return arrays
+
+    @unittest.skipUnless(numpy and scipy, "NumPy and SciPy are not installed")
+    def test_against_numpy_and_scipy(self):
+        checked = 0
+        for case in [f"a{i}" for i in range(7)]:
+            for organ, value in ORGANS.items():
+                reference, prediction = self.masks(case, value)
+                if value == 0 or not reference.any() or not prediction.any():
+                    continue
+                both = (reference & prediction).sum()
+                self.assertAlmostEqual(self.metrics[case, organ, "dsc", "medpy"], 2 * both / (reference.sum() + prediction.sum()), places=12)
+                self.assertAlmostEqual(self.metrics[case, organ, "jaccard", "medpy"], both / (reference | prediction).sum(), places=12)
+                self.assertAlmostEqual(self.metrics[case, organ, "volume_reference_ml", "none"], reference.sum() * 3.75 / 1000, places=12)
+                surfaces = [m & ~scipy.ndimage.binary_erosion(m) for m in (reference, prediction)]
+                for spacing, suffix, names in ((SPACING[::-1], "", ("medpy", "reloaded")), ((1, 1, 1), "_voxels", ("samed",))):
+                    a = scipy.ndimage.distance_transform_edt(~surfaces[1], spacing)[surfaces[0]]
+                    b = scipy.ndimage.distance_transform_edt(~surfaces[0], spacing)[surfaces[1]]
+                    pooled = numpy.percentile(numpy.concatenate([a, b]), 95)
+                    directed = max(numpy.percentile(a, 95), numpy.percentile(b, 95))
+                    for name in names:
+                        expected = directed if name == "reloaded" else pooled
+                        # 1e-6 relative, the agreement with the libraries that is promised
+                        self.assertAlmostEqual(self.metrics[case, organ, "hd95" + suffix, name], expected, delta=1e-6 * expected + 1e-9)
+                        checked += 1
+                    if not suffix:
+                        self.assertAlmostEqual(self.metrics[case, organ, "hd", "medpy"], max(a.max(), b.max()), places=9)
+                        self.assertAlmostEqual(self.metrics[case, organ, "assd", "medpy"], (a.mean() + b.mean()) / 2, places=6)
+        self.assertGreater(checked, 40)
+
+    def test_rules_for_empty_masks(self):
+        odd = 'odd, "name" <b>'
+        expected = {("a2", "left kidney"): (0, math.nan, 0, 0), ("a3", odd): (0, math.nan, 1, 0), ("a4", odd): (1, 0, 0, 0)}
+        for (case, organ), (dsc, hd95, samed_dsc, samed_hd95) in expected.items():
+            self.assertEqual(self.metrics[case, organ, "dsc", "reloaded"], dsc)
+            self.assertEqual(str(self.metrics[case, organ, "hd95", "reloaded"]), str(float(hd95)))
+            self.assertEqual(self.metrics[case, organ, "dsc", "samed"], samed_dsc)
+            self.assertEqual(self.metrics[case, organ, "hd95_voxels", "samed"], samed_hd95)
+
+    def test_rules_can_be_changed(self):
+        out = samed.path("rules.out")
+        samed.check(evaluate(*self.study, out, "--empty", "worst,dsc:both=nan,reloaded/hd95:missed=7"))
+        metrics = read_metrics(out)
+        diagonal = math.sqrt(sum((d * s) ** 2 for d, s in zip(DIMS, SPACING)))
+        self.assertEqual(metrics["a2", "left kidney", "hd95", "reloaded"], 7)
+        self.assertAlmostEqual(metrics["a2", "left kidney", "assd", "reloaded"], diagonal, places=9)
+        self.assertTrue(math.isnan(metrics["a4", 'odd, "name" <b>', "dsc", "reloaded"]))
+        self.assertEqual(samed.run("evaluate", "-p", "x", "-r", "y", "-o", out, "--empty", "hd95:lost=1").returncode, 2)
+
+    def test_counts_and_three_means(self):
+        row = read_summary(self.out)["left kidney", "hd95", "reloaded"]
+        self.assertEqual((row["n"], row["n_both_empty"], row["n_missed"], row["n_false_positive"], row["n_failed"]), ("6", "0", "1", "0", "0"))
+        values = [self.metrics[f"a{i}", "left kidney", "hd95", "reloaded"] for i in range(7) if i != 2]
+        diagonal = math.sqrt(sum((d * s) ** 2 for d, s in zip(DIMS, SPACING)))
+        self.assertAlmostEqual(float(row["mean"]), sum(values) / 6, places=9)
+        self.assertAlmostEqual(float(row["mean_both_present"]), sum(values) / 6, places=9)
+        self.assertAlmostEqual(float(row["mean_missed_worst"]), (sum(values) + diagonal) / 7, places=9)
+        self.assertLessEqual(float(row["ci95_low"]), float(row["mean"]))
+        self.assertGreaterEqual(float(row["ci95_high"]), float(row["mean"]))
+
+    def test_all_organs_is_the_mean_over_each_case(self):
+        row = read_summary(self.out)["all organs", "dsc", "reloaded"]
+        organs = [name for name, value in ORGANS.items() if value]
+        means = [sum(self.metrics[f"a{i}", organ, "dsc", "reloaded"] for organ in organs) / 3 for i in range(7)]
+        self.assertAlmostEqual(float(row["mean"]), sum(means) / 7, places=12)
+
+    def test_nnunet_schema(self):
+        summary = samed.read_json(self.out, "nnunet", "summary.json")
+        self.assertEqual(set(summary), {"metric_per_case", "mean", "foreground_mean"})
+        keys = {"Dice", "FN", "FP", "IoU", "TN", "TP", "n_pred", "n_ref"}
+        self.assertEqual(set(summary["foreground_mean"]), keys)
+        self.assertEqual(set(summary["mean"]), {"1", "2", "700"})
+        self.assertEqual(len(summary["metric_per_case"]), 7)
+        for case in summary["metric_per_case"]:
+            self.assertEqual(set(case), {"metrics", "prediction_file", "reference_file"})
+            for values in case["metrics"].values():
+                self.assertEqual(set(values), keys)
+                self.assertEqual(values["TP"] + values["FP"] + values["FN"] + values["TN"], DIMS[0] * DIMS[1] * DIMS[2])
+        self.assertTrue(math.isnan(summary["metric_per_case"][4]["metrics"]["700"]["Dice"]))  # as nnU-Net: both empty
+        values = [c["metrics"]["700"]["Dice"] for c in summary["metric_per_case"] if not math.isnan(c["metrics"]["700"]["Dice"])]
+        self.assertAlmostEqual(summary["mean"]["700"]["Dice"], sum(values) / 6, places=12)
+
+    def test_summary_json_holds_provenance(self):
+        summary = samed.read_json(self.out, "summary.json")
+        self.assertIn("evaluate -q -p", summary["command"])
+        self.assertEqual((summary["n_cases"], summary["n_measured"], summary["n_failed"]), (7, 7, 0))
+        for case in summary["cases"]:
+            self.assertEqual(case["reference_sha256"], samed.digest(case["reference"]))
+            self.assertEqual(case["prediction_sha256"], samed.digest(case["prediction"]))
+        row = next(r for r in summary["summary"] if (r["organ"], r["metric"], r["convention"]) == ("liver", "dsc", "samed"))
+        self.assertEqual(row["mean"], float(read_summary(self.out)["liver", "dsc", "samed"]["mean"]))
+
+
+class Compare(unittest.TestCase):
+    @unittest.skipUnless(numpy and scipy, "NumPy and SciPy are not installed")
+    def test_against_scipy(self):
+        study = make_study(samed.path("compare"), 12)
+        first, second = samed.path("compare.a"), samed.path("compare.b")
+        samed.check(evaluate(*study, first))
+        for i in range(12):  # another model: the liver is cut off at other places
+            write_labels(os.path.join(study[1], f"a{i}_0000_dseg.nii.gz"), paint((1, (2, 2, 2), (6 + i % 6, 12, 9)), (2, (14, 3, 4), (20, 9, 9))))
+        samed.check(evaluate(*study, second, "--compare", first))
+        row = read_summary(second, "compare.csv")["liver", "dsc", "reloaded"]
+        a, b = ([read_metrics(out)[f"a{i}", "liver", "dsc", "reloaded"] for i in range(12)] for out in (first, second))
+        difference = numpy.array(b) - numpy.array(a)
+        self.assertEqual(int(row["n"]), 12)
+        self.assertAlmostEqual(float(row["mean_difference"]), difference.mean(), places=12)
+        self.assertAlmostEqual(float(row["wilcoxon_p"]), scipy.stats.wilcoxon(b, a).pvalue, places=9)
+        with open(os.path.join(second, "report.html"), encoding="utf-8") as stream:
+            self.assertIn("This report minus", stream.read())
+
+    def test_a_report_of_other_cases_is_refused(self):
+        study = make_study(samed.path("alien"), 2)
+        out, other = samed.path("alien.out"), samed.path("alien.other")
+        os.makedirs(other)
+        with open(os.path.join(other, "metrics.csv"), "w", encoding="utf-8") as stream:
+            stream.write("case,organ,metric,convention,value\nx,liver,dsc,reloaded,1\n")
+        process = evaluate(*study, out, "--compare", other)
+        self.assertEqual(process.returncode, 2)
+        self.assertIn("none of its values", process.stderr)
+
+
+class Failures(unittest.TestCase):
+    def test_bad_pairs_stop_nothing(self):
+        reference, prediction, labels = make_study(samed.path("bad"))
+        os.remove(os.path.join(prediction, "a0_0000_dseg.nii.gz"))
+        os.remove(os.path.join(reference, "a1.nii.gz"))
+        with open(os.path.join(reference, "a2.nii.gz"), "wb") as stream:
+            stream.write(b"no image")
+        write_labels(os.path.join(prediction, "a3_0000_dseg.nii.gz"), paint(), spacing=(1.5, 1.0, 2.6))
+        write_labels(os.path.join(prediction, "a4_0000_dseg.nii.gz"), [2.9999] * len(paint()), code="<f4", datatype=16)
+        for ranks in (0, 2):
+            out = samed.path("bad.out")
+            process = samed.check(samed.run("evaluate", "-p", prediction, "-r", reference, "-o", out, "--labels", labels, ranks=ranks), 3)
+            self.assertIn("2 of 7 cases measured", process.stderr)
+            rows = {row["case"]: row for row in samed.table(os.path.join(out, "failed.tsv"))}
+            self.assertEqual({case: row["stage"] for case, row in rows.items()},
+                             {"a0": "prediction", "a1_0000": "reference", "a2": "reference", "a3": "grids", "a4": "prediction"})
+            self.assertIn("no prediction for this reference", rows["a0"]["text"])
+            self.assertIn("2.5", rows["a3"]["text"])  # both affines
+            self.assertIn("2.6", rows["a3"]["text"])
+            self.assertIn("--round", rows["a4"]["text"])
+            self.assertEqual({key[0] for key in read_metrics(out)}, {"a5", "a6"})
+            self.assertEqual(read_summary(out)["liver", "dsc", "reloaded"]["n_failed"], "5")
+            with open(os.path.join(out, "done"), encoding="utf-8") as stream:
+                self.assertEqual(stream.read(), "3\n")
+        samed.check(evaluate(reference, prediction, labels, samed.path("bad.more"), "--round", "--resample", "nearest"), 3)
+        self.assertEqual({key[0] for key in read_metrics(samed.path("bad.more"))}, {"a3", "a4", "a5", "a6"})
+
+    def test_nothing_valid(self):
+        reference, prediction, labels = make_study(samed.path("none"), 2)
+        shutil.rmtree(prediction)
+        os.makedirs(prediction)
+        self.assertEqual(evaluate(reference, prediction, labels, samed.path("none.out")).returncode, 4)
+        write_labels(os.path.join(prediction, "b.nii.gz"), paint())
+        self.assertEqual(evaluate(reference, prediction, labels, samed.path("none.out")).returncode, 4)
+
+    def test_usage(self):
+        for arguments in (["-p", "x"], ["-p", "x", "-r", "y"], ["-p", "x", "-r", "y", "-o", "z", "--convention", "mine"],
+                          ["-p", "x", "-r", "y", "-o", "z", "--tolerance", "-1"], ["--list", "l", "-p", "x", "-o", "z"],
+                          ["-p", "x", "-r", "y", "-o", "z", "--resample", "linear"]):
+            self.assertEqual(samed.run("evaluate", *arguments).returncode, 2, arguments)
+
+
+class Layouts(unittest.TestCase):
+    def setUp(self):
+        shutil.rmtree(samed.path("layouts"), ignore_errors=True)  # what the test before this one renamed
+        self.reference, self.prediction, self.labels = make_study(samed.path("layouts"), 3)
+        self.out = samed.path("layouts.out")
+
+    def test_list(self):
+        pairs = samed.path("pairs.tsv")
+        with open(pairs, "w", encoding="utf-8", newline="") as stream:
+            stream.write("id\tprediction\treference\r\n# a comment\r\n")
+            stream.write("z\tlayouts/pred/a1_0000_dseg.nii.gz\tlayouts/ref/a1.nii.gz\r\n")
+            stream.write("y\tlayouts/pred/gone.nii.gz\tlayouts/ref/a0.nii.gz\r\n")
+        samed.check(samed.run("evaluate", "-q", "--list", pairs, "-o", self.out, "--labels", self.labels), 3)
+        self.assertEqual({key[0] for key in read_metrics(self.out)}, {"z"})
+        self.assertEqual([row["case"] for row in samed.table(os.path.join(self.out, "failed.tsv"))], ["y"])
+
+    def test_numbers_behind_other_words(self):
+        for name in os.listdir(self.prediction):
+            os.rename(os.path.join(self.prediction, name), os.path.join(self.prediction, name.replace("a", "img000", 1)))
+        for name in os.listdir(self.reference):
+            os.rename(os.path.join(self.reference, name), os.path.join(self.reference, name.replace("a", "label000", 1)))
+        samed.check(evaluate(self.reference, self.prediction, self.labels, self.out))
+        self.assertEqual({key[0] for key in read_metrics(self.out)}, {f"label000{i}" for i in range(3)})
+
+    def test_one_mask_per_organ(self):
+        whole = samed.path("layouts.whole")
+        samed.check(evaluate(self.reference, self.prediction, self.labels, whole))
+        for i in range(3):
+            with gzip.open(os.path.join(self.prediction, f"a{i}_0000_dseg.nii.gz")) as stream:
+                voxels = struct.unpack("<%dH" % len(paint()), stream.read()[352:])
+            for name, value in (("liver", 1), ("kidney_left", 2), ('Odd,_"NAME"_<b>', 700), ("spleen", 3)):
+                mask = [int(v == value) for v in voxels]
+                write_labels(samed.path("layouts", "masks", f"a{i}", "segmentations", name + ".nii.gz"), mask, code="<u1", datatype=2)
+        masks = samed.path("layouts", "masks")
+        samed.check(evaluate(self.reference, masks, self.labels, self.out))
+        self.assertEqual(str(read_metrics(self.out)), str(read_metrics(whole)))
+
+    def test_map_merges_and_renames(self):
+        source = samed.path("layouts", "map.json")
+        with open(source, "w", encoding="utf-8") as stream:
+            json.dump({"2": "liver", "700": 0}, stream)
+        samed.check(evaluate(self.reference, self.prediction, self.labels, self.out, "--map", source))
+        metrics = read_metrics(self.out)
+        self.assertAlmostEqual(metrics["a0", "liver", "volume_reference_ml", "none"], (10 * 10 * 7 + 6 * 6 * 6) * 3.75 / 1000, places=9)
+        self.assertEqual(metrics["a0", "left kidney", "volume_reference_ml", "none"], 0)
+        with open(source, "w", encoding="utf-8") as stream:
+            json.dump({"2": "no such organ"}, stream)
+        self.assertEqual(evaluate(self.reference, self.prediction, self.labels, self.out, "--map", source).returncode, 2)
+
+    def test_btcv_map(self):
+        def thirteen(file, values):
+            write_labels(file, paint(*[(v, (i, 0, 0), (i + 1, 6, 6)) for i, v in enumerate(values)]), code="<u1", datatype=2)
+        thirteen(samed.path("btcv", "ref", "label0035.nii.gz"), range(1, 14))
+        thirteen(samed.path("btcv", "pred", "img0035_dseg.nii.gz"), [1, 2, 3, 4, 0, 5, 6, 7, 0, 0, 8, 0, 0])
+        samed.check(samed.run("evaluate", "-q", "-p", samed.path("btcv", "pred"), "-r", samed.path("btcv", "ref"), "-o", self.out, "--map",
+                              "reference=btcv", "--latex"))
+        metrics = read_metrics(self.out)
+        self.assertEqual(len({key[1] for key in metrics}), 8)
+        self.assertTrue(all(value == 1 for key, value in metrics.items() if key[2] == "dsc"), metrics)
+        with open(os.path.join(self.out, "table.tex"), encoding="utf-8") as stream:
+            table = stream.read()
+        self.assertIn("SAMed & 81.88 & 20.64 & 87.77 & 69.11 & 80.45 & 79.95 & 94.80 & 72.17 & 88.72 & 82.06", table)
+        self.assertIn("This study} & 100.00 & 0.00 & 100.00", table)
+
+
+class Html(unittest.TestCase):
+    def test_stands_alone(self):
+        reference, prediction, labels = make_study(samed.path("html"), 3)
+        out = samed.path("html.out")
+        samed.check(evaluate(reference, prediction, labels, out))
+        with open(os.path.join(out, "report.html"), encoding="utf-8") as stream:
+            page = stream.read()
+        self.assertEqual(re.findall(r"""(?:src|href)=["'](?!data:image/png;base64,|#)""", page), [])
+        self.assertNotIn("http://", page)
+        self.assertNotIn("https://", page)
+        self.assertNotIn('odd, "name" <b>', page)  # a name never becomes markup
+        self.assertEqual(page.count("data:image/png;base64,"), 3)
+        data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S).group(1))
+        self.assertEqual(data["organs"], [name for name, value in ORGANS.items() if value])
+        metrics = read_metrics(out)
+        column = next(i for i, c in enumerate(data["columns"]) if (c["n"], c["c"]) == ("DSC", "reloaded"))
+        for at, case in enumerate(data["cases"]):
+            for o, organ in enumerate(data["organs"]):
+                self.assertAlmostEqual(data["values"][at][o * len(data["columns"]) + column], metrics[case[0], organ, "dsc", "reloaded"], places=5)
+
+
+if __name__ == "__main__":
+    unittest.main()
