@@ -1,6 +1,7 @@
 /* samed: the commands and their exit codes. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "jobs/comm.h"
 #include "jobs/commands.h"
@@ -41,15 +42,16 @@ static const command *find_command(const char *name)
     return NULL;
 }
 
-int main(int argc, char **argv)
+/* A launcher ends all ranks as soon as one leaves with an error. Wrong options are found before MPI starts, by every rank for itself: the
+ * silent ones leave later, so that the first can still say what is wrong. mpirun cuts the wait short. */
+static int leave_after_first(int code)
 {
-    const char *name = argc > 1 ? argv[1] : "";
-    const command *chosen = find_command(name);
+    if (code == JOB_EXIT_USAGE && job_comm_claimed_rank() != 0) sleep(3);
+    return code;
+}
 
-    if (chosen) {
-        argv[1] = chosen->title;
-        return chosen->run(argc - 1, argv + 1);
-    }
+static int run_without_command(const char *name)
+{
     if (job_comm_claimed_rank() != 0) return strncmp(name, "--", 2) ? JOB_EXIT_USAGE : JOB_EXIT_DONE;
     if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
         printf("samed %s\n", SAMED_VERSION);
@@ -66,4 +68,14 @@ int main(int argc, char **argv)
     else
         print_help(stderr);
     return JOB_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    const command *chosen = find_command(name);
+
+    if (!chosen) return leave_after_first(run_without_command(name));
+    argv[1] = chosen->title;
+    return leave_after_first(chosen->run(argc - 1, argv + 1));
 }
