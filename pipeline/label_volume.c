@@ -88,16 +88,49 @@ static void put_value(voxel_sink *sink, int64_t at, int value)
     set_organ(volume, at, organ);
 }
 
+static io_status put_number(voxel_sink *sink, int64_t at, double number)
+{
+    const double value = sink->round ? floor(number + 0.5) : number;
+
+    if (!(value >= 0 && value < PIPE_LABEL_VALUES && value == (double)(int)value)) return refuse_value(sink, at, number);
+    put_value(sink, at, (int)value);
+    return IO_OK;
+}
+
 /* raw [n] voxels of type, the first of which is voxel `at` of the volume. */
+static io_status put_run(voxel_sink *sink, const void *raw, io_datatype type, int64_t at, size_t n)
+{
+    const bool is_plain = sink->slope == 1 && sink->inter == 0;
+
+    if (is_plain && type == IO_UINT8) {
+        for (size_t i = 0; i < n; i++) put_value(sink, at + (int64_t)i, ((const uint8_t *)raw)[i]);
+        return IO_OK;
+    }
+    if (is_plain && type == IO_UINT16) {
+        for (size_t i = 0; i < n; i++) put_value(sink, at + (int64_t)i, ((const uint16_t *)raw)[i]);
+        return IO_OK;
+    }
+    convert(raw, type, sink->slope, sink->inter, n, sink->values);
+    for (size_t i = 0; i < n; i++) IO_TRY(put_number(sink, at + (int64_t)i, sink->values[i]));
+    return IO_OK;
+}
+
+/* The same for a block of at most BLOCK_VOXELS, aligned to 8 bytes. Most of a label map is background: words of zero bits are passed over
+ * where they mean zero. */
 static io_status put_block(voxel_sink *sink, const void *raw, io_datatype type, int64_t at, size_t n)
 {
-    convert(raw, type, sink->slope, sink->inter, n, sink->values);
-    for (size_t i = 0; i < n; i++) {
-        const double whole = nearbyint(sink->values[i]), value = sink->round ? whole : sink->values[i];
-        if (!(value == whole && value >= 0 && value < PIPE_LABEL_VALUES)) return refuse_value(sink, at + (int64_t)i, sink->values[i]);
-        put_value(sink, at + (int64_t)i, (int)value);
+    const size_t voxel_bytes = io_datatype_bytes(type), per_word = sizeof(uint64_t) / voxel_bytes, n_words = n / per_word;
+    const uint64_t *words = raw;
+    size_t word = 0;
+
+    if (sink->inter != 0) return put_run(sink, raw, type, at, n);
+    while (word < n_words) {
+        size_t first;
+        while (word < n_words && words[word] == 0) word++;
+        for (first = word; word < n_words && words[word] != 0;) word++;
+        IO_TRY(put_run(sink, words + first, type, at + (int64_t)(first * per_word), (word - first) * per_word));
     }
-    return IO_OK;
+    return put_run(sink, words + n_words, type, at + (int64_t)(n_words * per_word), n - n_words * per_word);
 }
 
 static void swap_block(void *raw, size_t n, size_t voxel_bytes)
