@@ -15,6 +15,9 @@ static const char *const names[PIPE_N_CONVENTIONS] = {"medpy", "monai", "reloade
 
 enum { VOXEL_CONVENTIONS = 1 << PIPE_MEDPY | 1 << PIPE_MONAI | 1 << PIPE_RELOADED };
 
+/* A nanometre to a kilometre: areas and squared distances of anything between stay far from the ends of double. */
+static const double MIN_SPACING = 1e-6, MAX_SPACING = 1e6;
+
 const char *pipe_convention_name(pipe_convention convention)
 {
     return convention < PIPE_N_CONVENTIONS ? names[convention] : "unknown";
@@ -239,8 +242,9 @@ static io_status check_options(const pipe_label_boxes *boxes, int value, const p
         return IO_FAIL(IO_ERR_RANGE, "metrics of label %d were asked for, expected 1 to %d", value, boxes->n_values - 1);
     }
     for (int a = 0; a < 3; a++) {
-        if (!(options->spacing_mm[a] > 0) || !isfinite(options->spacing_mm[a])) {
-            return IO_FAIL(IO_ERR_RANGE, "a spacing of %g mm along axis %d, expected a positive number", options->spacing_mm[a], a);
+        if (!(options->spacing_mm[a] >= MIN_SPACING && options->spacing_mm[a] <= MAX_SPACING)) {
+            return IO_FAIL(IO_ERR_RANGE, "a spacing of %g mm along axis %d, expected %g to %g", options->spacing_mm[a], a, MIN_SPACING,
+                           MAX_SPACING);
         }
     }
     if (!(options->percentile >= 0 && options->percentile <= 100)) {

@@ -52,7 +52,7 @@ typedef struct pipe_metrics {
 
 typedef struct pipe_metrics_options {
     unsigned conventions;               /* bit 1 << pipe_convention */
-    double spacing_mm[3];               /* along i, j, k; samed ignores it */
+    double spacing_mm[3];               /* along i, j, k, 1e-6 to 1e6; samed ignores it */
     double percentile;                  /* 95 */
     double tolerances_mm[PIPE_MAX_TOLERANCES]; /* ascending */
     int n_tolerances;

@@ -433,6 +433,8 @@ static void test_refusals(void **state)
     bad = plain;
     bad.spacing_mm[1] = 0;
     check_fails(IO_ERR_RANGE, pipe_metrics_measure(boxes, 1, &bad, scratch, &p.metrics));
+    bad.spacing_mm[1] = 1e200; /* whose areas would be infinite */
+    check_fails(IO_ERR_RANGE, pipe_metrics_measure(boxes, 1, &bad, scratch, &p.metrics));
     bad = plain;
     bad.percentile = NAN;
     check_fails(IO_ERR_RANGE, pipe_metrics_measure(boxes, 1, &bad, scratch, &p.metrics));
