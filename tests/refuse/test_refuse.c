@@ -7,6 +7,8 @@
 #include "io/manifest.h"
 #include "io/memory.h"
 #include "io/nifti.h"
+#include "io/npz.h"
+#include "io/slices.h"
 #include "io/tensors.h"
 
 enum { MAX_FILES = 1000 };
@@ -47,10 +49,37 @@ static io_status read_manifest(const char *path)
     return status;
 }
 
+/* The whole file: a slice is looked at when it is read. */
+static io_status read_slices(const char *path)
+{
+    io_slices *slices = NULL;
+    io_status status = io_slices_open(path, &slices);
+    float image[64];
+    uint16_t labels[64];
+
+    assert_true(status == IO_OK || !slices);
+    if (slices) assert_true(io_slices_get_shape(slices)->rows * io_slices_get_shape(slices)->cols <= 64);
+    for (int64_t k = 0; status == IO_OK && k < io_slices_get_shape(slices)->n_slices; k++)
+        status = io_slices_read(slices, k, image, labels);
+    io_slices_free(&slices);
+    return status;
+}
+
+static io_status read_npz(const char *path)
+{
+    io_npz_array array;
+    const io_status status = io_npz_read(path, "image", &array);
+
+    assert_true(status == IO_OK || !array.values);
+    io_free(&array.values);
+    return status;
+}
+
 static const struct {
     const char *name;
     io_status (*read)(const char *path);
-} readers[] = {{"nifti", read_nifti}, {"tensors", read_tensors}, {"labels", read_labels}, {"manifest", read_manifest}};
+} readers[] = {{"nifti", read_nifti},       {"tensors", read_tensors}, {"labels", read_labels},
+               {"manifest", read_manifest}, {"slices", read_slices},   {"npz", read_npz}};
 
 static char folder[4096];
 
