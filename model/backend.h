@@ -7,6 +7,7 @@
 #ifndef MODEL_BACKEND_H
 #define MODEL_BACKEND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,20 +24,25 @@ typedef struct model_rows {
 
 /* What a product does with each value y = x.w + bias before it is stored. */
 typedef enum model_epilogue {
-    MODEL_STORE,  /* out = y */
-    MODEL_GELU,   /* out = y/2 (1 + erf(y / sqrt 2)), to f32 accuracy */
-    MODEL_RELU,   /* out = max(y, 0) */
-    MODEL_ADD     /* out += y; out is f32 */
+    MODEL_STORE, /* out = y */
+    MODEL_GELU,  /* out = y/2 (1 + erf(y / sqrt 2)), to f32 accuracy */
+    MODEL_RELU,  /* out = max(y, 0) */
+    MODEL_ADD    /* out += y; out is f32 */
 } model_epilogue;
 
 typedef struct model_backend model_backend; /* a device: its threads, streams, scratch and primitive caches */
 typedef struct model_matrix model_matrix;   /* a constant weight [n_out, n_in], packed as the device likes it */
 typedef struct model_relpos model_relpos;   /* the constants of one block's attention, packed likewise */
 
+/* beta1, beta2, epsilon and the decoupled weight decay of AdamW. */
+typedef struct model_adamw {
+    float beta1, beta2, epsilon, decay;
+} model_adamw;
+
 typedef struct model_ops {
-    const char *name;       /* "cpu", "cuda" */
-    int slices_per_pass;    /* how many slices the encoder hands over at once: 1 on the CPU, where batches gain nothing */
-    int row_pad;            /* elements to add to a row's stride, so that long rows do not alias in the cache */
+    const char *name;    /* "cpu", "cuda" */
+    int slices_per_pass; /* how many slices the encoder hands over at once: 1 on the CPU, where batches gain nothing */
+    int row_pad;         /* elements to add to a row's stride, so that long rows do not alias in the cache */
 
     /* ---- memory: 64-byte aligned, zeroed; sizes in bytes */
     io_status (*memory_create)(model_backend *backend, size_t n_bytes, void **out);
@@ -68,8 +74,10 @@ typedef struct model_ops {
                                    int M, int C, model_epilogue epilogue);
     /* Multi-head attention with decomposed relative position (spec 1.4, 1.5): qkv [B*G*G, 3*H*D] as q|k|v, head-major inside each;
      * out [B*G*G, H*D]. side != G: windows of side x side tokens with zero padding at the bottom and right, padded keys included exactly;
-     * side == G: over the whole slice. Overwrites. */
-    io_status (*attention_forward)(model_backend *backend, model_rows out, model_rows qkv, const model_relpos *relpos, int B, int G);
+     * side == G: over the whole slice. Overwrites. log_sum [B*G*G, H] f32, or NULL: log2 of each query's sum of exponentials, padding
+     * included, for the backward pass. */
+    io_status (*attention_forward)(model_backend *backend, model_rows out, float *log_sum, model_rows qkv, const model_relpos *relpos,
+                                   int B, int G);
     /* 3x3 convolution, padding 1, no bias, channels last: in [B*G*G, n_in], weight packed from [n_out, 9*n_in] with the nine taps
      * (row-major) outside the channels; out [B*G*G, n_out] f32. Overwrites. */
     io_status (*conv3x3_forward)(model_backend *backend, model_rows out, model_rows in, const model_matrix *weight, int B, int G, int n_in);
@@ -85,6 +93,49 @@ typedef struct model_ops {
     io_status (*masks_forward)(model_backend *backend, float *logits, model_rows hyper, model_rows features, int B, int K, int n, int C);
     /* Upsamples logits [B,K,L,L] to [B,S,S] bilinearly (align_corners false, spec 4.3) and writes the first largest channel. Overwrites. */
     io_status (*labels_forward)(model_backend *backend, uint16_t *labels, const float *logits, int B, int K, int L, int S);
+
+    /* ---- training, all in f32. The gradient of a product's input needs no operation of its own: it is linear_forward (conv3x3_forward)
+     * with the transposed weight. Gradients of weights add to what is there, and a NULL one is of a frozen weight and left out. */
+    /* Packs weight [n_out,n_in] f32, in device memory, into a matrix made before; is_transposed: weight is [n_in,n_out]. */
+    io_status (*matrix_update)(model_backend *backend, model_matrix *matrix, const float *weight, bool is_transposed);
+    /* dweight [n_out,n_in] += dout [M,n_out]^T . in [M,n_in]; dbias [n_out] += dout's columns. in is not read where dweight is NULL. */
+    io_status (*linear_backward)(model_backend *backend, float *dweight, float *dbias, model_rows dout, model_rows in, int M, int n_out,
+                                 int n_in);
+    /* out [M,C] = MODEL_GELU or MODEL_RELU of in; out may be in. Overwrites. */
+    io_status (*activation_forward)(model_backend *backend, model_rows out, model_rows in, model_epilogue activation, int M, int C);
+    /* din [M,C] = dout * the activation's slope at in, what it was applied to (for RELU its output serves as well); din may be dout.
+     * Overwrites. */
+    io_status (*activation_backward)(model_backend *backend, model_rows din, model_rows dout, model_rows in, model_epilogue activation,
+                                     int M, int C);
+    /* The gradient of layernorm_forward without GELU; in is its input. Overwrites din (may be dout), or adds to it with MODEL_ADD.
+     * dgamma, dbeta [C] add; both or none are NULL. */
+    io_status (*layernorm_backward)(model_backend *backend, model_rows din, float *dgamma, float *dbeta, model_rows dout, model_rows in,
+                                    const float *gamma, float eps, int M, int C, model_epilogue epilogue);
+    /* dqkv [B*G*G, 3*H*D] from dout [B*G*G, H*D] and what attention_forward read and gave. The tables and the padded tokens' q, k and v
+     * are frozen: their gradients are not computed. Overwrites. */
+    io_status (*attention_backward)(model_backend *backend, model_rows dqkv, model_rows dout, model_rows qkv, model_rows out,
+                                    const float *log_sum, const model_relpos *relpos, int B, int G);
+    /* dq, dk, dv like q, k, v of cross_attention_forward, from dout [B*n_q, I]. Overwrites; none aliases an input. */
+    io_status (*cross_attention_backward)(model_backend *backend, model_rows dq, model_rows dk, model_rows dv, model_rows dout,
+                                          model_rows q, model_rows k, model_rows v, int B, int n_q, int n_k, int I, int heads);
+    /* din [B*G*G, 4*C] from dout [B*2G*2G, C]: unfold_forward's rows put back. Overwrites. */
+    io_status (*unfold_backward)(model_backend *backend, model_rows din, model_rows dout, int B, int G, int C);
+    /* dhyper [B*K, C] and dfeatures [B*n, C] from dlogits [B,K,n]. Overwrites. */
+    io_status (*masks_backward)(model_backend *backend, model_rows dhyper, model_rows dfeatures, const float *dlogits, model_rows hyper,
+                                model_rows features, int B, int K, int n, int C);
+    /* What the loss of spec 5.5 needs from one slice: logits [K,n], labels [n] below K; p their softmax over the channels.
+     * sums [3*K+1] host: sum of p_c where the label is c, sum of p_c^2, number of labels c (K each), and the sum of -log p_label. */
+    io_status (*loss_forward)(model_backend *backend, double *sums, const float *logits, const uint8_t *labels, int K, int n);
+    /* dlogits [K,n] = a (p - [label = c]) + the softmax's Jacobian . (factors[c] [label = c] + factors[K+c] p_c); factors [2*K] host.
+     * Overwrites. */
+    io_status (*loss_backward)(model_backend *backend, float *dlogits, const float *logits, const uint8_t *labels, float a,
+                               const float *factors, int K, int n);
+    /* One step of torch.optim.AdamW (spec 5.7) on n weights; step counts from 1. m and v are the moments. */
+    io_status (*adamw_update)(model_backend *backend, float *weight, float *m, float *v, const float *gradient, size_t n,
+                              const model_adamw *settings, float rate, int64_t step);
+    /* One step of torch.optim.SGD: g + decay * weight joins the momentum's buffer m, which starts at zero. */
+    io_status (*sgd_update)(model_backend *backend, float *weight, float *m, const float *gradient, size_t n, float rate, float momentum,
+                            float decay);
 } model_ops;
 
 #endif

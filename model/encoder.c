@@ -56,7 +56,7 @@ static io_status attend(model_run *run, const model_block *block, bool is_global
     IO_TRY(normalize(run, normed, &block->norm1));
     IO_TRY(model_run_linear(run, qkv, normed, &block->qkv, MODEL_STORE, M));
     IO_TRY(model_run_trace_linear(run, "qkv", &block->qkv, M));
-    IO_TRY(run->ops->attention_forward(run->backend, attended, qkv, block->relpos, run->b, config->image_size / config->patch));
+    IO_TRY(run->ops->attention_forward(run->backend, attended, NULL, qkv, block->relpos, run->b, config->image_size / config->patch));
     IO_TRY(
         model_run_trace(run, is_global ? "attention_global" : "attention_window", run->b * model_flop_attention(config, is_global), bytes));
     IO_TRY(model_run_linear(run, stream, attended, &block->proj, MODEL_ADD, M));

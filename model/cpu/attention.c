@@ -8,10 +8,13 @@
 #include "model/cpu/ops_cpu.h"
 #include "model/cpu/rows.h"
 
+static const float log2_e = 1.44269504088896341f;
+
 /* One window of one head. (y0, x0) is its upper left token; keys outside the grid have the bias as k and v. */
 typedef struct plain_job {
     const model_relpos *relpos;
     model_rows out, qkv;
+    float *log_sum; /* [B*G*G, heads] or NULL */
     int G, b, head, y0, x0;
 } plain_job;
 
@@ -77,6 +80,7 @@ static void attend_query(const plain_job *job, int y, int x, float *logits)
         for (int j = 0; j < n; j++) value += logits[j] * value_of(job, 2, j / side, j % side, d);
         rows_set(job->out, row, job->head * job->relpos->head_size + d, value / sum);
     }
+    if (job->log_sum) job->log_sum[row * job->relpos->heads + job->head] = largest * log2_e + log2f(sum);
 }
 
 static void attend_window(const plain_job *job, float *logits)
@@ -90,7 +94,7 @@ static void attend_window(const plain_job *job, float *logits)
 /* Reference and fallback: any head size, any CPU, nothing clever. */
 static void attend_window_plainly(const attention_job *job, const attention_task *task, float *scratch)
 {
-    const plain_job plain = {job->relpos, job->out, job->qkv, job->G, task->b, task->head, task->y0, task->x0};
+    const plain_job plain = {job->relpos, job->out, job->qkv, job->log_sum, job->G, task->b, task->head, task->y0, task->x0};
 
     if (task->chunk == 0) attend_window(&plain, scratch);
 }
@@ -126,8 +130,7 @@ static const kernel_entry *choose_kernel(cpu_level level, const model_relpos *re
     return &plain_kernel;
 }
 
-/* Window number w of the across x across ones, whole windows first: the largest tasks start first, so that threads end together. */
-static void find_window(const attention_job *job, int w, int *wy, int *wx)
+void attention_window_find_cpu(const attention_job *job, int w, int *wy, int *wx)
 {
     const int whole = job->G / job->relpos->side, n_whole = whole * whole;
 
@@ -153,16 +156,17 @@ static void run_job(model_backend *backend, const attention_job *job, int B)
         attention_task task = {
             .b = in_window / (heads * job->n_chunks), .head = in_window / job->n_chunks % heads, .chunk = in_window % job->n_chunks};
 
-        find_window(job, t / per_window, &task.y0, &task.x0);
+        attention_window_find_cpu(job, t / per_window, &task.y0, &task.x0);
         task.y0 *= job->relpos->side;
         task.x0 *= job->relpos->side;
         run(job, &task, cpu_scratch(backend, omp_get_thread_num()));
     }
 }
 
-io_status attention_forward_cpu(model_backend *backend, model_rows out, model_rows qkv, const model_relpos *relpos, int B, int G)
+io_status attention_forward_cpu(model_backend *backend, model_rows out, float *log_sum, model_rows qkv, const model_relpos *relpos, int B,
+                                int G)
 {
-    attention_job job = {.relpos = relpos, .out = out, .qkv = qkv, .G = G, .n_chunks = 1, .zeros = backend->zeros};
+    attention_job job = {.relpos = relpos, .out = out, .qkv = qkv, .log_sum = log_sum, .G = G, .n_chunks = 1, .zeros = backend->zeros};
 
     if (qkv.type != relpos->type || out.type != relpos->type)
         return IO_FAIL(IO_ERR_MISMATCH, "attention: the rows are not of the type that the constants were packed for");

@@ -22,6 +22,7 @@ struct model_relpos {
 typedef struct attention_job {
     const model_relpos *relpos;
     model_rows out, qkv;
+    float *log_sum; /* [B*G*G, heads] or NULL */
     int G;
     int across;        /* windows along a side, the cut ones included */
     int n_chunks;      /* parts that the queries of one head and window are cut into, so that many threads have work */
@@ -37,8 +38,21 @@ typedef struct attention_task {
 typedef void attention_kernel(const attention_job *job, const attention_task *task, float *scratch);
 attention_kernel attention_kernel_generic, attention_kernel_avx2, attention_kernel_avx512, attention_kernel_avx512bf16;
 
+/* A backward call: what the forward pass had, and its gradients. */
+typedef struct attention_backward_job {
+    attention_job forward; /* n_chunks 1: the gradient of a key sums over all queries */
+    model_rows dqkv, dout;
+} attention_backward_job;
+
+typedef void attention_backward_kernel(const attention_backward_job *job, const attention_task *task, float *scratch);
+attention_backward_kernel attention_backward_kernel_generic, attention_backward_kernel_avx2, attention_backward_kernel_avx512;
+
 /* Bytes of scratch that a kernel needs for this block. */
 typedef size_t attention_scratch(const model_relpos *relpos);
 attention_scratch attention_scratch_generic, attention_scratch_avx2, attention_scratch_avx512, attention_scratch_avx512bf16;
+attention_scratch attention_backward_scratch_generic, attention_backward_scratch_avx2, attention_backward_scratch_avx512;
+
+/* Window number w of the across x across ones, whole windows first: the largest tasks start first, so that threads end together. */
+void attention_window_find_cpu(const attention_job *job, int w, int *wy, int *wx);
 
 #endif

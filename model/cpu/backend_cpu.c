@@ -77,6 +77,16 @@ io_status cpu_unrolled_reserve(model_backend *backend, size_t n_bytes)
     return IO_OK;
 }
 
+io_status cpu_shared_reserve(model_backend *backend, size_t n_bytes)
+{
+    if (n_bytes <= backend->shared_bytes) return IO_OK;
+    io_free(&backend->shared);
+    backend->shared_bytes = 0;
+    IO_TRY(io_alloc(n_bytes, 1, &backend->shared));
+    backend->shared_bytes = n_bytes;
+    return IO_OK;
+}
+
 /* Large blocks lie on huge pages: weights and activations walk through many megabytes, which 4 KiB pages would slow down. */
 io_status cpu_memory_create(model_backend *backend, size_t n_bytes, void **out)
 {
@@ -122,6 +132,7 @@ static void free_backend(model_backend **backend)
     io_free(&(*backend)->scratch);
     io_free(&(*backend)->zeros);
     io_free(&(*backend)->unrolled);
+    io_free(&(*backend)->shared);
     onednn_context_free(&(*backend)->products);
     io_free(backend);
 }
@@ -150,6 +161,19 @@ static const model_ops cpu_ops = {
     .unfold_forward = unfold_forward_cpu,
     .masks_forward = masks_forward_cpu,
     .labels_forward = labels_forward_cpu,
+    .matrix_update = matrix_update_cpu,
+    .linear_backward = linear_backward_cpu,
+    .activation_forward = activation_forward_cpu,
+    .activation_backward = activation_backward_cpu,
+    .layernorm_backward = layernorm_backward_cpu,
+    .attention_backward = attention_backward_cpu,
+    .cross_attention_backward = cross_attention_backward_cpu,
+    .unfold_backward = unfold_backward_cpu,
+    .masks_backward = masks_backward_cpu,
+    .loss_forward = loss_forward_cpu,
+    .loss_backward = loss_backward_cpu,
+    .adamw_update = adamw_update_cpu,
+    .sgd_update = sgd_update_cpu,
 };
 
 /* "CPU AVX-512 bf16, 2 threads", with oneDNN's version where it computes the products. */

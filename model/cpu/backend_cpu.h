@@ -22,6 +22,8 @@ struct model_backend {
     void *zeros;              /* as many zeros as the longest matrix column has bytes: the convolution's border */
     onednn_context *products; /* NULL where this folder's own kernels compute the products */
     size_t unrolled_bytes;
+    size_t shared_bytes;
+    void *shared;   /* what all threads of one operation read and write, 64-byte aligned */
     void *unrolled; /* the 3x3 neighbourhoods of all rows, which only oneDNN needs side by side */
 };
 
@@ -37,6 +39,9 @@ io_status cpu_zeros_reserve(model_backend *backend, size_t n_bytes);
 
 /* Makes backend->unrolled at least n_bytes long; earlier contents are lost. */
 io_status cpu_unrolled_reserve(model_backend *backend, size_t n_bytes);
+
+/* Makes backend->shared at least n_bytes long; earlier contents are lost. Not inside a parallel region. */
+io_status cpu_shared_reserve(model_backend *backend, size_t n_bytes);
 
 /* memory_create of the table: zeroed, 64-byte aligned, on huge pages where it is large. Freed with io_free. */
 io_status cpu_memory_create(model_backend *backend, size_t n_bytes, void **out);

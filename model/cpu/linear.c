@@ -101,6 +101,28 @@ void matrix_free_cpu(model_backend *backend, model_matrix **matrix)
     io_free(matrix);
 }
 
+/* Rows of the packed panel p from weight [n_out,n_in], or [n_in,n_out] turned. */
+static void update_panel(const model_matrix *matrix, const float *weight, bool is_transposed, int p)
+{
+    const int first = p * matrix->panel, n = matrix->n_out - first < matrix->panel ? matrix->n_out - first : matrix->panel;
+    float *to = matrix->packed + p * matrix->n_dwords * matrix->panel;
+
+    for (int64_t k = 0; is_transposed && k < matrix->n_in; k++)
+        memcpy(to + k * matrix->panel, weight + k * matrix->n_out + first, (size_t)n * sizeof *to);
+    for (int j = 0; !is_transposed && j < n; j++)
+        for (int64_t k = 0; k < matrix->n_in; k++) to[k * matrix->panel + j] = weight[(int64_t)(first + j) * matrix->n_in + k];
+}
+
+io_status matrix_update_cpu(model_backend *backend, model_matrix *matrix, const float *weight, bool is_transposed)
+{
+    if (matrix->type != MODEL_F32 || matrix->library)
+        return IO_FAIL(IO_ERR_UNSUPPORTED, "matrix_update: weights that are trained are f32 and packed by the CPU's own products; unset "
+                                           "SAMED_PRODUCTS to train");
+#pragma omp parallel for num_threads(backend->n_threads)
+    for (int p = 0; p < matrix->n_panels; p++) update_panel(matrix, weight, is_transposed, p);
+    return IO_OK;
+}
+
 static linear_kernel *choose_kernel(cpu_level level)
 {
 #if defined(__x86_64__)

@@ -3,6 +3,7 @@
 #ifndef MODEL_CPU_SIMD_H
 #define MODEL_CPU_SIMD_H
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -56,6 +57,10 @@ SIMD_INLINE simd simd_min(simd a, simd b)
 SIMD_INLINE simd simd_fma(simd a, simd b, simd c)
 {
     return _mm512_fmadd_ps(a, b, c);
+}
+SIMD_INLINE simd simd_sqrt(simd a)
+{
+    return _mm512_sqrt_ps(a);
 }
 SIMD_INLINE simd simd_round(simd a)
 {
@@ -176,6 +181,10 @@ SIMD_INLINE simd simd_min(simd a, simd b)
 SIMD_INLINE simd simd_fma(simd a, simd b, simd c)
 {
     return _mm256_fmadd_ps(a, b, c);
+}
+SIMD_INLINE simd simd_sqrt(simd a)
+{
+    return _mm256_sqrt_ps(a);
 }
 SIMD_INLINE simd simd_round(simd a)
 {
@@ -336,6 +345,11 @@ SIMD_INLINE simd simd_if_greater(simd a, simd b, simd x, simd y)
 }
 
 /* Adding 1.5 * 2^23 leaves no room for a fraction; what is larger than 2^22 is left alone, near enough to whole for simd_scale. */
+SIMD_INLINE simd simd_sqrt(simd a)
+{
+    for (int i = 0; i < LANES; i++) a[i] = sqrtf(a[i]);
+    return a;
+}
 SIMD_INLINE simd simd_round(simd a)
 {
     const simd magic = simd_set(12582912.0f), limit = simd_set(4194304.0f);

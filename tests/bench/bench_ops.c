@@ -111,11 +111,11 @@ static void run_conv(bench *b)
 }
 static void run_local(bench *b)
 {
-    must(b->device->ops->attention_forward(b->device->backend, b->small, b->wide, b->local, 1, G));
+    must(b->device->ops->attention_forward(b->device->backend, b->small, NULL, b->wide, b->local, 1, G));
 }
 static void run_global(bench *b)
 {
-    must(b->device->ops->attention_forward(b->device->backend, b->small, b->wide, b->global, 1, G));
+    must(b->device->ops->attention_forward(b->device->backend, b->small, NULL, b->wide, b->global, 1, G));
 }
 static void run_layernorm(bench *b)
 {

@@ -121,7 +121,7 @@ static void run_attention(const model_device *device, const op_case *self)
 
     reference_attention(expected, qkv.values, h, w, b, B, G, side, heads, D);
     check_ok(device->ops->relpos_create(device->backend, side, D, heads, rel_h, rel_w, bias, device->type, &relpos));
-    check_ok(device->ops->attention_forward(device->backend, out.rows, qkv.rows, relpos, B, G));
+    check_ok(device->ops->attention_forward(device->backend, out.rows, NULL, qkv.rows, relpos, B, G));
     op_rows_fetch(device, &out);
     op_check_nmse(self->name, out.values, expected, n, bound_for(device->type));
     device->ops->relpos_free(device->backend, &relpos);
@@ -205,5 +205,37 @@ const op_case op_cases[] = {
     {"labels, times 3.5", run_labels, {1, 4, 8, 28}, MODEL_STORE},
     {"labels, one logit", run_labels, {1, 2, 1, 4}, MODEL_STORE},
     {"attention, 8 tokens inside a window of 14", run_attention, {1, 8, 14, 2, 64}, MODEL_STORE},
+    {"matrix update, decoder's MLP", run_matrix_update, {10, 256, 64}, MODEL_STORE},
+    {"matrix update, odd sizes", run_matrix_update, {7, 37, 29}, MODEL_STORE},
+    {"linear backward, LoRA's way down", run_linear_backward, {65, 4, 768}, MODEL_STORE},
+    {"linear backward, LoRA's way up", run_linear_backward, {65, 768, 4}, MODEL_STORE},
+    {"linear backward, odd sizes", run_linear_backward, {13, 37, 251}, MODEL_STORE},
+    {"linear backward, one of everything", run_linear_backward, {1, 1, 1}, MODEL_STORE},
+    {"activation, GELU", run_activation, {7, 131}, MODEL_GELU},
+    {"activation, ReLU", run_activation, {7, 131}, MODEL_RELU},
+    {"layer norm backward, width of ViT-B, adds", run_layernorm_backward, {3, 768, 1}, MODEL_STORE},
+    {"layer norm backward, odd width", run_layernorm_backward, {5, 37}, MODEL_STORE},
+    {"layer norm backward, decoder", run_layernorm_backward, {10, 256}, MODEL_STORE},
+    {"attention backward, windows of 14 over 16", run_attention_backward, {1, 16, 14, 1, 64}, MODEL_STORE},
+    {"attention backward, windows of 3 over 4", run_attention_backward, {2, 4, 3, 3, 16}, MODEL_STORE},
+    {"attention backward, windows of 5 over 16, head size of ViT-H", run_attention_backward, {1, 16, 5, 2, 80}, MODEL_STORE},
+    {"attention backward, 8 tokens inside a window of 14", run_attention_backward, {1, 8, 14, 2, 64}, MODEL_STORE},
+    {"attention backward, windows of 17 over 19", run_attention_backward, {1, 19, 17, 1, 32}, MODEL_STORE},
+    {"attention backward, windows of 1", run_attention_backward, {1, 3, 1, 2, 16}, MODEL_STORE},
+    {"attention backward, global over 17", run_attention_backward, {1, 17, 17, 1, 64}, MODEL_STORE},
+    {"attention backward, global over 9, head size 24", run_attention_backward, {1, 9, 9, 2, 24}, MODEL_STORE},
+    {"attention backward, windows of 4 over 9, head size 12", run_attention_backward, {1, 9, 4, 2, 12}, MODEL_STORE},
+    {"attention backward, windows of 3 over 5, head size 5", run_attention_backward, {1, 5, 3, 2, 5}, MODEL_STORE},
+    {"cross attention backward, tokens to image", run_cross_attention_backward, {2, 10, 256, 8, 16}, MODEL_STORE},
+    {"cross attention backward, image to tokens", run_cross_attention_backward, {1, 145, 10, 8, 16}, MODEL_STORE},
+    {"cross attention backward, odd sizes", run_cross_attention_backward, {2, 67, 21, 3, 5}, MODEL_STORE},
+    {"cross attention backward, one of everything", run_cross_attention_backward, {1, 1, 1, 1, 1}, MODEL_STORE},
+    {"unfold backward", run_unfold_backward, {2, 5, 13}, MODEL_STORE},
+    {"masks backward, sizes of SAMed", run_masks_backward, {2, 9, 1024, 32}, MODEL_STORE},
+    {"masks backward, odd sizes", run_masks_backward, {2, 3, 77, 5}, MODEL_STORE},
+    {"loss, nine channels", run_loss, {9, 300}, MODEL_STORE},
+    {"loss, absent classes", run_loss, {5, 3}, MODEL_STORE},
+    {"AdamW", run_update, {4103, 0}, MODEL_STORE},
+    {"SGD with momentum", run_update, {101, 1}, MODEL_STORE},
 };
 const int n_op_cases = sizeof op_cases / sizeof *op_cases;

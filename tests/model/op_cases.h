@@ -27,6 +27,18 @@ void run_unfold(const model_device *device, const op_case *self);
 void run_masks(const model_device *device, const op_case *self);
 void run_labels(const model_device *device, const op_case *self);
 
+/* Cases of the gradients, in op_backward.c. */
+void run_linear_backward(const model_device *device, const op_case *self);
+void run_matrix_update(const model_device *device, const op_case *self);
+void run_activation(const model_device *device, const op_case *self);
+void run_layernorm_backward(const model_device *device, const op_case *self);
+void run_attention_backward(const model_device *device, const op_case *self);
+void run_cross_attention_backward(const model_device *device, const op_case *self);
+void run_unfold_backward(const model_device *device, const op_case *self);
+void run_masks_backward(const model_device *device, const op_case *self);
+void run_loss(const model_device *device, const op_case *self);
+void run_update(const model_device *device, const op_case *self);
+
 /* Rows on a device with their values on the host. What lies between and around the rows is NaN, so that reading it shows in the
  * output, and must still be there afterwards, so that writing it shows as well. */
 typedef struct op_rows {
@@ -64,5 +76,6 @@ void reference_conv3x3(double *out, const double *in, const double *weight, int 
 /* Window by window with the padding written out, as segment-anything does it (window_partition, add_decomposed_rel_pos). */
 void reference_attention(double *out, const double *qkv, const double *rel_h, const double *rel_w, const double *bias, int B, int G,
                          int side, int heads, int D);
+void reference_cross_attention(double *out, const double *q, const double *k, const double *v, int B, int n_q, int n_k, int heads, int D);
 
 #endif

@@ -110,3 +110,24 @@ void reference_attention(double *out, const double *qkv, const double *rel_h, co
     free(window);
     free(logits);
 }
+
+void reference_cross_attention(double *out, const double *q, const double *k, const double *v, int B, int n_q, int n_k, int heads, int D)
+{
+    const int I = heads * D;
+    double *weight = malloc((size_t)n_k * sizeof *weight);
+
+    memset(out, 0, (size_t)(B * n_q * I) * sizeof *out);
+    for (int t = 0; t < B * n_q * heads; t++) {
+        const int row = t / heads, key0 = row / n_q * n_k, c0 = t % heads * D;
+        double sum = 0;
+
+        for (int j = 0; j < n_k; j++) {
+            double dot = 0;
+            for (int d = 0; d < D; d++) dot += q[row * I + c0 + d] * k[(key0 + j) * I + c0 + d];
+            sum += weight[j] = exp(dot / sqrt(D));
+        }
+        for (int j = 0; j < n_k; j++)
+            for (int d = 0; d < D; d++) out[row * I + c0 + d] += weight[j] / sum * v[(key0 + j) * I + c0 + d];
+    }
+    free(weight);
+}

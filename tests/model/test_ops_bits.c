@@ -114,7 +114,7 @@ static void check_attention(const setting *at, int B, int G, int side, int heads
             const int first_row = (B - slices) * G * G, rows = slices * G * G;
             op_rows part = view_rows(&qkv, first_row, rows), out = op_rows_random(device, rows, heads * D, at->type, 1);
 
-            check_ok(device->ops->attention_forward(device->backend, out.rows, part.rows, relpos, slices, G));
+            check_ok(device->ops->attention_forward(device->backend, out.rows, NULL, part.rows, relpos, slices, G));
             op_rows_fetch(device, &out);
             if (!expected.values) expected = keep(&out);
             check_same("attention", n_threads, &expected, &out, first_row);

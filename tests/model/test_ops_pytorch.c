@@ -67,7 +67,7 @@ static void run_attention(const model_device *device, const io_tensors *vectors,
     model_relpos *relpos;
 
     check_ok(device->ops->relpos_create(device->backend, side, D, heads, rel_h, rel_w, bias, MODEL_F32, &relpos));
-    check_ok(device->ops->attention_forward(device->backend, out.rows, (model_rows){qkv, 3 * heads * D, MODEL_F32}, relpos, B, G));
+    check_ok(device->ops->attention_forward(device->backend, out.rows, NULL, (model_rows){qkv, 3 * heads * D, MODEL_F32}, relpos, B, G));
     op_rows_fetch(device, &out);
     check_out(vectors, self, &out);
     device->ops->relpos_free(device->backend, &relpos);
