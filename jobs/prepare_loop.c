@@ -29,18 +29,29 @@ static void poll_run(void *argument)
     run->is_polling = false;
 }
 
-/* A case under way; its slices are reported as they come, and taken back if it fails. */
+/* Seconds between two messages about progress: a slice takes a millisecond, and rank 0 hears all ranks. */
+static const double report_every_s = 0.5;
+
+/* A case under way; its slices are reported now and then, and taken back if it fails. */
 typedef struct case_state {
     prepare_run *run;
-    int64_t n_reported;
+    int64_t n_made, n_reported;
+    double reported; /* seconds, monotonic */
 } case_state;
+
+static void report_slices(case_state *state, int64_t n_reported)
+{
+    if (n_reported != state->n_reported) job_post_progress(state->run->post, n_reported - state->n_reported);
+    state->n_reported = n_reported;
+    state->reported = job_time_now();
+}
 
 static bool tick(void *context)
 {
     case_state *state = context;
 
-    state->n_reported++;
-    job_post_progress(state->run->post, 1);
+    state->n_made++;
+    if (job_time_now() - state->reported > report_every_s) report_slices(state, state->n_made);
     poll_run(state->run);
     return !job_stop_asked();
 }
@@ -50,7 +61,7 @@ static void prepare_case(prepare_run *run, int64_t index)
     const pipe_source *source = &run->cases.sources[index];
     const double start = job_time_now();
     const char *stage = "read";
-    case_state state = {.run = run};
+    case_state state = {.run = run, .reported = start};
     job_outcome outcome = {.case_index = index};
 
     outcome.status = pipe_prepare_case(&run->prepare, source, tick, &state, &outcome.n_slices, &stage);
@@ -58,8 +69,8 @@ static void prepare_case(prepare_run *run, int64_t index)
     if (outcome.status != IO_OK) {
         snprintf(outcome.stage, sizeof outcome.stage, "%s", stage);
         snprintf(outcome.text, sizeof outcome.text, "%s", io_last_error_text());
-        if (state.n_reported) job_post_progress(run->post, -state.n_reported);
     }
+    report_slices(&state, outcome.status == IO_OK ? state.n_made : 0);
     if (outcome.status == IO_ERR_NO_SPACE || outcome.status == IO_ERR_MEMORY) {
         job_lock_free(&run->lock);
         job_abort(JOB_EXIT_RUN, "case %s: %s; finished cases are kept", source->id, outcome.text);

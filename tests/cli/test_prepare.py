@@ -1,6 +1,7 @@
 """samed prepare: the store's bytes, its splits, bad cases, resuming, SAMed's own slices. NumPy only for the .npz files."""
 import os
 import shutil
+import signal
 import struct
 import unittest
 
@@ -140,6 +141,31 @@ class Prepare(unittest.TestCase):
         self.assertEqual(store_bytes(out), before)
         redone = {name for name in before if os.stat(os.path.join(out, name)).st_ino != inode[name]}
         self.assertEqual(redone, {"case_0002.slices", "case_0002.json", "case_0004.slices", "case_0004.json", "index.json"})
+
+    def test_signal_and_go_on(self):
+        folder = samed.path("prepare.large")
+        samed.check(samed.run("phantom", "-q", "-o", folder, "--cases", 6, "--size", 200, 200, 40))
+        samed.check(prepare(self.out("whole"), "-i", folder))
+        out = self.out("stopped")
+        process = samed.start("prepare", "-i", folder, "-o", out, ranks=2)
+        samed.wait_for(lambda: os.path.isdir(out) and any(name.endswith(".slices") for name in os.listdir(out)), "the first case")
+        process.send_signal(signal.SIGUSR1)
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75, errors)
+        self.assertIn("start again with the same options to continue", errors)
+        self.assertFalse(os.path.exists(os.path.join(out, "index.json")))
+        self.assertEqual(samed.leftovers(out), [])
+        self.assertLess(len(os.listdir(out)), 12)
+        samed.check(prepare(out, "-i", folder, ranks=3))
+        self.assertEqual(store_bytes(out), store_bytes(self.out("whole")))
+
+    def test_ids_that_are_no_names(self):
+        table = self.out("pairs.tsv")
+        for name in ("a/b", "..", "index", "x" * 151, "a.nii.gz"):
+            with open(table, "w", encoding="utf-8") as stream:
+                stream.write(f"{name}\timage.nii.gz\tlabel.nii.gz\n")
+            samed.check(prepare(self.out(), "--list", table), 2)
+        self.assertFalse(os.path.exists(self.out()))
 
     def test_other_options_redo(self):
         samed.check(prepare(self.out(), "-i", study()))
