@@ -35,7 +35,7 @@ static void add_mean(pipe_text *text, const pipe_report *report, size_t row, siz
     if (counts->n_missed + counts->n_false_positive > 0) {
         pipe_text_add(text, "<small>found ");
         pipe_html_value(text, about, cell->mean_present);
-        pipe_text_add(text, "</small><small>at worst ");
+        pipe_text_add(text, "</small><small>worst ");
         pipe_html_value(text, about, cell->mean_worst);
         pipe_text_add(text, "</small>");
     }
@@ -58,7 +58,7 @@ static void add_means(pipe_text *text, const pipe_report *report, int convention
         text,
         "<div class=\"scroll\"><table class=\"sortable\"><caption>Mean with 95 %% confidence interval, convention <b>%s</b>. Where "
         "an organ was missed or predicted where it is not, also the mean over the cases where both have it (found) and the "
-        "mean with those cases at the worst value: 0, or the image's diagonal (at worst).</caption>\n<thead><tr><th "
+        "mean with those cases at the worst value: 0, or the image's diagonal (worst).</caption>\n<thead><tr><th "
         "class=\"text\" scope=\"col\">Organ</th><th scope=\"col\">n</th><th scope=\"col\">both empty</th><th "
         "scope=\"col\">missed</th><th scope=\"col\">false pos.</th>",
         pipe_convention_name((pipe_convention)convention));
@@ -102,7 +102,7 @@ static void add_statistics(pipe_text *text, const pipe_report *report, int conve
                   "masks.</caption>\n<thead><tr><th class=\"text\" scope=\"col\">Organ</th><th class=\"text\" scope=\"col\">Metric</th><th "
                   "scope=\"col\">n</th><th scope=\"col\">Mean</th><th scope=\"col\">SD</th><th scope=\"col\">CI low</th><th "
                   "scope=\"col\">CI high</th><th scope=\"col\">Median</th><th scope=\"col\">Q1</th><th scope=\"col\">Q3</th><th "
-                  "scope=\"col\">Min</th><th scope=\"col\">Max</th><th scope=\"col\">Mean, found</th><th scope=\"col\">Mean, at "
+                  "scope=\"col\">Min</th><th scope=\"col\">Max</th><th scope=\"col\">Mean, found</th><th scope=\"col\">Mean, "
                   "worst</th></tr></thead>\n<tbody>\n",
                   pipe_convention_name((pipe_convention)convention));
     for (size_t column = 0; column < study->n_columns; column++)
