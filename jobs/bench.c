@@ -71,13 +71,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_BATCH: options->batch = (int)job_options_integer(state, "--batch", arg, 1, 256); return 0;
     case KEY_IMAGE_SIZE:
         options->image_size = (int)job_options_integer(state, "--image-size", arg, 16, 4096);
-        if (options->image_size % 16) argp_error(state, "--image-size: expected a multiple of 16, found '%s'", arg);
+        if (options->image_size % 16) job_options_fail(state, "--image-size: expected a multiple of 16, found '%s'", arg);
         return 0;
     case KEY_REPEATS: options->n_repeats = (int)job_options_integer(state, "--repeats", arg, 1, MAX_REPEATS); return 0;
     case KEY_JSON: options->json = true; return 0;
-    case ARGP_KEY_ARG: argp_error(state, "'%s' is not expected here", arg); return 0;
+    case ARGP_KEY_ARG: job_options_fail(state, "'%s' is not expected here", arg); return 0;
     case ARGP_KEY_END:
-        if (options->adapter && !options->sam) argp_error(state, "--adapter needs --sam");
+        if (options->adapter && !options->sam) job_options_fail(state, "--adapter needs --sam");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }

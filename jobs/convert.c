@@ -41,10 +41,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         else if (!options->output)
             options->output = arg;
         else
-            argp_error(state, "one input and one output, then '%s' is too much", arg);
+            job_options_fail(state, "one input and one output, then '%s' is too much", arg);
         return 0;
     case ARGP_KEY_END:
-        if (!options->input || !options->output) argp_error(state, "give an input and an output file");
+        if (!options->input || !options->output) job_options_fail(state, "give an input and an output file");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -104,7 +104,6 @@ int job_convert_main(int argc, char **argv)
     io_status status;
 
     if (code >= 0) return code;
-    if (!options.input || !options.output) return JOB_EXIT_USAGE;
     if (options.is_quiet) io_log_set_level(IO_LOG_ERROR);
     status = convert(&options);
     if (status != IO_OK) io_log(IO_LOG_ERROR, "%s", io_last_error_text());

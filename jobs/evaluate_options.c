@@ -94,7 +94,7 @@ static void add_convention(struct argp_state *state, pipe_study_options *study, 
         return;
     }
     if (pipe_convention_parse(name, &convention) != IO_OK) {
-        argp_error(state, "--convention: %s", io_last_error_text());
+        job_options_fail(state, "--convention: %s", io_last_error_text());
         return;
     }
     if (study->conventions >> convention & 1) return;
@@ -110,7 +110,7 @@ static void set_conventions(struct argp_state *state, const char *text, pipe_stu
     study->conventions = 0;
     study->n_conventions = 0;
     for (char *name = strtok_r(copy, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) add_convention(state, study, name);
-    if (study->n_conventions == 0) argp_error(state, "--convention: expected names, found '%s'", text);
+    if (study->n_conventions == 0) job_options_fail(state, "--convention: expected names, found '%s'", text);
 }
 
 static int compare_numbers(const void *a, const void *b)
@@ -128,21 +128,21 @@ static void set_tolerances(struct argp_state *state, const char *text, pipe_stud
     for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
         const double mm = job_options_number(state, "--tolerance", word);
         if (!(mm >= 0) || study->n_tolerances == PIPE_MAX_TOLERANCES) {
-            argp_error(state, "--tolerance: expected 1 to %d distances in mm, found '%s'", PIPE_MAX_TOLERANCES, text);
+            job_options_fail(state, "--tolerance: expected 1 to %d distances in mm, found '%s'", PIPE_MAX_TOLERANCES, text);
             return;
         }
         study->tolerances_mm[study->n_tolerances++] = mm;
     }
-    if (study->n_tolerances == 0) argp_error(state, "--tolerance: expected distances in mm, found '%s'", text);
+    if (study->n_tolerances == 0) job_options_fail(state, "--tolerance: expected distances in mm, found '%s'", text);
     qsort(study->tolerances_mm, (size_t)study->n_tolerances, sizeof *study->tolerances_mm, compare_numbers);
     for (int i = 1; i < study->n_tolerances; i++)
-        if (study->tolerances_mm[i] == study->tolerances_mm[i - 1]) argp_error(state, "--tolerance: '%s' names one twice", text);
+        if (study->tolerances_mm[i] == study->tolerances_mm[i - 1]) job_options_fail(state, "--tolerance: '%s' names one twice", text);
 }
 
 static void add_map(struct argp_state *state, const char *text, evaluate_options *options)
 {
     if (options->n_maps == JOB_MAX_MAPS)
-        argp_error(state, "--map: at most %d of them", JOB_MAX_MAPS);
+        job_options_fail(state, "--map: at most %d of them", JOB_MAX_MAPS);
     else
         options->maps[options->n_maps++] = text;
 }
@@ -150,7 +150,7 @@ static void add_map(struct argp_state *state, const char *text, evaluate_options
 static void set_grid_tolerance(struct argp_state *state, const char *text, evaluate_options *options)
 {
     options->grid_tolerance_mm = job_options_number(state, "--grid-tolerance", text);
-    if (!(options->grid_tolerance_mm >= 0)) argp_error(state, "--grid-tolerance: expected mm, found '%s'", text);
+    if (!(options->grid_tolerance_mm >= 0)) job_options_fail(state, "--grid-tolerance: expected mm, found '%s'", text);
 }
 
 static error_t parse_measure(int key, char *arg, struct argp_state *state, parser *p)
@@ -164,11 +164,11 @@ static error_t parse_measure(int key, char *arg, struct argp_state *state, parse
     case KEY_ROUND: options->round = true; return 0;
     case KEY_RESAMPLE:
         options->resample = true;
-        if (strcmp(arg, "nearest") != 0) argp_error(state, "--resample: expected nearest, found '%s'", arg);
+        if (strcmp(arg, "nearest") != 0) job_options_fail(state, "--resample: expected nearest, found '%s'", arg);
         return 0;
     case KEY_GRID_TOLERANCE: set_grid_tolerance(state, arg, options); return 0;
     case KEY_EMPTY:
-        if (pipe_empty_rules_change(&options->study.rules, arg) != IO_OK) argp_error(state, "--empty: %s", io_last_error_text());
+        if (pipe_empty_rules_change(&options->study.rules, arg) != IO_OK) job_options_fail(state, "--empty: %s", io_last_error_text());
         return 0;
     case KEY_SEED: options->study.seed = (uint64_t)job_options_integer(state, "--seed", arg, 0, INT64_MAX); return 0;
     default: return ARGP_ERR_UNKNOWN;
@@ -203,10 +203,10 @@ static error_t parse_files(int key, char *arg, struct argp_state *state, parser 
 
 static void check_complete(struct argp_state *state, const evaluate_options *options)
 {
-    if (options->list && (options->n_predictions || options->n_references)) argp_error(state, "give -p and -r, or --list, not both");
-    if (!options->list && !options->n_predictions) argp_error(state, "no predictions; give -p FILE or FOLDER, or --list FILE");
-    if (!options->list && !options->n_references) argp_error(state, "no references; give -r FILE or FOLDER, or --list FILE");
-    if (!options->output) argp_error(state, "no output folder; give -o FOLDER");
+    if (options->list && (options->n_predictions || options->n_references)) job_options_fail(state, "give -p and -r, or --list, not both");
+    if (!options->list && !options->n_predictions) job_options_fail(state, "no predictions; give -p FILE or FOLDER, or --list FILE");
+    if (!options->list && !options->n_references) job_options_fail(state, "no references; give -r FILE or FOLDER, or --list FILE");
+    if (!options->output) job_options_fail(state, "no output folder; give -o FOLDER");
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -219,13 +219,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
     if (parse_files(key, arg, state, p) == 0) return 0;
     return parse_measure(key, arg, state, p);
-}
-
-/* argp_error returns on ranks that say nothing; they find the faults that matter for going on here. */
-static bool is_usable(const evaluate_options *options)
-{
-    if (!options->output || options->study.n_conventions == 0 || options->study.n_tolerances == 0) return false;
-    return options->list || (options->n_predictions && options->n_references);
 }
 
 /* The command line as it can be typed again: words with blanks or signs of the shell are quoted. */
@@ -249,7 +242,6 @@ int job_options_evaluate(int argc, char **argv, evaluate_options *out)
 {
     const struct argp argp = {options_table, parse, "", doc, 0, 0, 0};
     parser p = {.options = out};
-    int code;
 
     *out = (evaluate_options){.grid_tolerance_mm = 0.05, .n_worst = 8};
     out->study = (pipe_study_options){.conventions = 1u << PIPE_RELOADED | 1u << PIPE_SAMED,
@@ -262,9 +254,7 @@ int job_options_evaluate(int argc, char **argv, evaluate_options *out)
         io_alloc((size_t)argc + 1, sizeof *out->references, (void **)&out->references) != IO_OK ||
         join_command(argc, argv, &out->command) != IO_OK)
         return JOB_EXIT_RUN;
-    code = job_options_parse(&argp, argc, argv, &p);
-    if (code < 0 && !is_usable(out)) return JOB_EXIT_USAGE;
-    return code;
+    return job_options_parse(&argp, argc, argv, &p);
 }
 
 void job_options_evaluate_free(evaluate_options *options)

@@ -40,7 +40,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'v': options->verbose = true; return 0;
     case ARGP_KEY_ARG: options->paths[options->n_paths++] = arg; return 0;
     case ARGP_KEY_END:
-        if (options->n_paths == 0) argp_error(state, "give files or folders");
+        if (options->n_paths == 0) job_options_fail(state, "give files or folders");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -282,7 +282,6 @@ int job_info_main(int argc, char **argv)
 
     if (io_alloc((size_t)argc + 1, sizeof *options.paths, (void **)&options.paths) != IO_OK) return JOB_EXIT_RUN;
     code = job_options_parse(&argp, argc, argv, &options);
-    if (code < 0 && options.n_paths == 0) code = JOB_EXIT_USAGE;
     if (code < 0) code = show_all(&options);
     io_free(&options.paths);
     return code;

@@ -28,16 +28,18 @@ static const command commands[] = {
     {"bench", title_bench, "how fast the network runs here", job_bench_main},
 };
 
+static const size_t n_commands = sizeof commands / sizeof *commands;
+
 static void print_help(FILE *stream)
 {
     fprintf(stream, "Usage: samed COMMAND [OPTION...]\n\nSegments cohorts of medical volumes with SAM and SAMed's adapter.\n\n");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) fprintf(stream, "  %-9s %s\n", commands[i].name, commands[i].help);
+    for (size_t i = 0; i < n_commands; i++) fprintf(stream, "  %-9s %s\n", commands[i].name, commands[i].help);
     fprintf(stream, "\n'samed COMMAND --help' tells more. --version prints the version.\n");
 }
 
 static const command *find_command(const char *name)
 {
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+    for (size_t i = 0; i < n_commands; i++)
         if (!strcmp(name, commands[i].name)) return &commands[i];
     return NULL;
 }
@@ -61,12 +63,13 @@ static int run_without_command(const char *name)
         print_help(stdout);
         return JOB_EXIT_DONE;
     }
-    if (*name)
-        fprintf(stderr,
-                "samed: '%s' is not a command; expected segment, evaluate, prepare, info, convert, phantom or bench (see samed --help)\n",
-                name);
-    else
+    if (!*name) {
         print_help(stderr);
+        return JOB_EXIT_USAGE;
+    }
+    fprintf(stderr, "samed: '%s' is not a command; expected", name);
+    for (size_t i = 0; i < n_commands; i++) fprintf(stderr, "%s%s", i == 0 ? " " : i + 1 < n_commands ? ", " : " or ", commands[i].name);
+    fprintf(stderr, " (see samed --help)\n");
     return JOB_EXIT_USAGE;
 }
 

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,9 +35,23 @@ enum {
 
 enum { MAX_THREADS = 1024, MAX_BATCH = 256, MAX_IMAGE_SIZE = 4096 };
 
+static bool has_fault; /* of this process's command line */
+
 const char *job_precision_name(model_type type)
 {
     return type == MODEL_BF16 ? "bf16" : "f32";
+}
+
+void job_options_fail(struct argp_state *state, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    has_fault = true;
+    argp_error(state, "%s", text);
 }
 
 long long job_options_integer(struct argp_state *state, const char *name, const char *text, long long low, long long high)
@@ -46,7 +62,7 @@ long long job_options_integer(struct argp_state *state, const char *name, const 
     errno = 0;
     value = strtoll(text, &end, 10);
     if (errno || end == text || *end || value < low || value > high)
-        argp_error(state, "%s: expected a whole number from %lld to %lld, found '%s'", name, low, high, text);
+        job_options_fail(state, "%s: expected a whole number from %lld to %lld, found '%s'", name, low, high, text);
     return value;
 }
 
@@ -55,7 +71,7 @@ double job_options_number(struct argp_state *state, const char *name, const char
     char *end;
     const double value = strtod(text, &end);
 
-    if (end == text || *end || !isfinite(value)) argp_error(state, "%s: expected a number, found '%s'", name, text);
+    if (end == text || *end || !isfinite(value)) job_options_fail(state, "%s: expected a number, found '%s'", name, text);
     return value;
 }
 
@@ -63,16 +79,18 @@ void job_options_numbers(struct argp_state *state, const char *name, const char 
 {
     out[0] = job_options_number(state, name, first);
     for (int i = 1; i < n; i++) {
-        if (state->next >= state->argc) argp_error(state, "%s: expected %d numbers, found %d", name, n, i);
-        out[i] = job_options_number(state, name, state->next < state->argc ? state->argv[state->next] : "");
-        state->next++;
+        if (state->next >= state->argc) {
+            job_options_fail(state, "%s: expected %d numbers, found %d", name, n, i);
+            return;
+        }
+        out[i] = job_options_number(state, name, state->argv[state->next++]);
     }
 }
 
 model_type job_options_precision(struct argp_state *state, const char *text)
 {
     if (!strcmp(text, "bf16")) return MODEL_BF16;
-    if (strcmp(text, "f32") != 0) argp_error(state, "--precision: expected f32 or bf16, found '%s'", text);
+    if (strcmp(text, "f32") != 0) job_options_fail(state, "--precision: expected f32 or bf16, found '%s'", text);
     return MODEL_F32;
 }
 
@@ -80,7 +98,7 @@ model_device_kind job_options_device(struct argp_state *state, const char *text)
 {
     if (!strcmp(text, "cpu")) return MODEL_DEVICE_CPU;
     if (!strcmp(text, "cuda")) return MODEL_DEVICE_CUDA;
-    if (strcmp(text, "auto") != 0) argp_error(state, "--device: expected auto, cpu or cuda, found '%s'", text);
+    if (strcmp(text, "auto") != 0) job_options_fail(state, "--device: expected auto, cpu or cuda, found '%s'", text);
     return MODEL_DEVICE_AUTO;
 }
 
@@ -100,9 +118,11 @@ int job_options_parse(const struct argp *argp, int argc, char **argv, void *inpu
     const bool is_first = job_comm_claimed_rank() == 0;
 
     argp_err_exit_status = JOB_EXIT_USAGE;
+    argp_program_version = "samed " SAMED_VERSION;
+    has_fault = false;
     if (!is_first && asks_for_help(argc, argv)) return JOB_EXIT_DONE;
     if (argp_parse(argp, argc, argv, is_first ? 0 : ARGP_NO_ERRS | ARGP_NO_EXIT, NULL, input) != 0) return JOB_EXIT_USAGE;
-    return -1;
+    return has_fault ? JOB_EXIT_USAGE : -1;
 }
 
 static const struct argp_option segment_options[] = {
@@ -157,9 +177,9 @@ void job_options_range(struct argp_state *state, const char *name, const char *f
 
     job_options_numbers(state, name, first, 2, range);
     if (!(range[0] < range[1]))
-        argp_error(state, "%s: the first number must be below the second, found %g and %g", name, range[0], range[1]);
+        job_options_fail(state, "%s: the first number must be below the second, found %g and %g", name, range[0], range[1]);
     if (kind == PIPE_PERCENTILE && (range[0] < 0 || range[1] > 100))
-        argp_error(state, "%s: expected percentiles from 0 to 100, found %g and %g", name, range[0], range[1]);
+        job_options_fail(state, "%s: expected percentiles from 0 to 100, found %g and %g", name, range[0], range[1]);
     pipe->intensity = kind;
     pipe->low = range[0];
     pipe->high = range[1];
@@ -168,19 +188,20 @@ void job_options_range(struct argp_state *state, const char *name, const char *f
 static void set_image_size(struct argp_state *state, const char *text, pipe_options *pipe)
 {
     pipe->image_size = (int)job_options_integer(state, "--image-size", text, 16, MAX_IMAGE_SIZE);
-    if (pipe->image_size % 16 != 0) argp_error(state, "--image-size: expected a multiple of 16, found '%s'", text);
+    if (pipe->image_size % 16 != 0) job_options_fail(state, "--image-size: expected a multiple of 16, found '%s'", text);
 }
 
 static void set_preset(struct argp_state *state, const char *text, pipe_options *pipe)
 {
     if (strcmp(text, "samed") != 0 && strcmp(text, "direct") != 0)
-        argp_error(state, "--preset: expected samed or direct, found '%s'", text);
+        job_options_fail(state, "--preset: expected samed or direct, found '%s'", text);
     pipe->preset = strcmp(text, "direct") ? PIPE_PRESET_SAMED : PIPE_PRESET_DIRECT;
 }
 
 void job_options_orient(struct argp_state *state, const char *text, pipe_options *pipe)
 {
-    if (strcmp(text, "native") != 0 && strcmp(text, "ras") != 0) argp_error(state, "--orient: expected native or ras, found '%s'", text);
+    if (strcmp(text, "native") != 0 && strcmp(text, "ras") != 0)
+        job_options_fail(state, "--orient: expected native or ras, found '%s'", text);
     pipe->orient = strcmp(text, "ras") ? PIPE_ORIENT_NATIVE : PIPE_ORIENT_RAS;
 }
 
@@ -238,10 +259,10 @@ static error_t parse_settings(int key, char *arg, struct argp_state *state, job_
 
 static void check_complete(struct argp_state *state, const job_segment_options *options)
 {
-    if (options->n_inputs == 0 && !options->list) argp_error(state, "nothing to segment; give -i FILE or FOLDER, or --list FILE");
-    if (options->n_inputs > 0 && options->list) argp_error(state, "give -i or --list, not both");
-    if (!options->output) argp_error(state, "no output folder; give -o FOLDER");
-    if (!options->sam && !options->dry_run) argp_error(state, "no weights; give --sam FILE (for example sam_vit_b_01ec64.pth)");
+    if (options->n_inputs == 0 && !options->list) job_options_fail(state, "nothing to segment; give -i FILE or FOLDER, or --list FILE");
+    if (options->n_inputs > 0 && options->list) job_options_fail(state, "give -i or --list, not both");
+    if (!options->output) job_options_fail(state, "no output folder; give -o FOLDER");
+    if (!options->sam && !options->dry_run) job_options_fail(state, "no weights; give --sam FILE (for example sam_vit_b_01ec64.pth)");
 }
 
 static error_t parse_segment(int key, char *arg, struct argp_state *state)
@@ -256,23 +277,14 @@ static error_t parse_segment(int key, char *arg, struct argp_state *state)
     return parse_settings(key, arg, state, options);
 }
 
-/* argp_error returns on ranks that say nothing; they find the faults that matter for going on here. */
-static bool is_usable(const job_segment_options *options)
-{
-    return (options->n_inputs > 0) != (options->list != NULL) && options->output && (options->sam || options->dry_run);
-}
-
 int job_options_segment(int argc, char **argv, job_segment_options *out)
 {
     const struct argp argp = {segment_options, parse_segment, "", segment_doc, 0, 0, 0};
-    int code;
 
     *out = (job_segment_options){.batch = 1, .device = MODEL_DEVICE_AUTO, .precision = MODEL_F32, .team = JOB_TEAM_AUTO};
     pipe_options_default(&out->pipe);
     if (io_alloc((size_t)argc + 1, sizeof *out->inputs, (void **)&out->inputs) != IO_OK) return JOB_EXIT_RUN;
-    code = job_options_parse(&argp, argc, argv, out);
-    if (code < 0 && !is_usable(out)) return JOB_EXIT_USAGE;
-    return code;
+    return job_options_parse(&argp, argc, argv, out);
 }
 
 void job_options_free(job_segment_options *options)

@@ -33,7 +33,10 @@ void job_options_free(job_segment_options *options);
 /* For the other commands: runs argp on argv. Messages come from the first rank only. Same return as above. */
 int job_options_parse(const struct argp *argp, int argc, char **argv, void *input);
 
-/* To be called inside an argp parser. Each reports a fault through argp_error, which ends the program. */
+/* To be called inside an argp parser: the command line has a fault. Ends the program of the first rank with this message. On the other
+ * ranks it returns, and job_options_parse says JOB_EXIT_USAGE at its end, so that no rank waits in MPI_Init for one that left. */
+void job_options_fail(struct argp_state *state, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same; each reports a fault through job_options_fail. */
 long long job_options_integer(struct argp_state *state, const char *name, const char *text, long long low, long long high);
 double job_options_number(struct argp_state *state, const char *name, const char *text);
 /* first and the n - 1 arguments that follow it -> out [n]. */

@@ -48,7 +48,7 @@ static void set_size(struct argp_state *state, const char *first, pipe_phantom_o
     job_options_numbers(state, "--size", first, 3, sides);
     for (int i = 0; i < 3; i++) {
         if (!(sides[i] >= 1 && sides[i] <= MAX_SIDE) || sides[i] != (double)(int64_t)sides[i])
-            argp_error(state, "--size: expected whole numbers from 1 to %d, found %g", MAX_SIDE, sides[i]);
+            job_options_fail(state, "--size: expected whole numbers from 1 to %d, found %g", MAX_SIDE, sides[i]);
         draw->dims[i] = (int64_t)sides[i];
     }
 }
@@ -58,7 +58,7 @@ static void set_spacing(struct argp_state *state, const char *first, pipe_phanto
     job_options_numbers(state, "--spacing", first, 3, draw->spacing_mm);
     for (int i = 0; i < 3; i++)
         if (!(draw->spacing_mm[i] > 0 && draw->spacing_mm[i] <= 1000))
-            argp_error(state, "--spacing: expected millimetres above 0, found %g", draw->spacing_mm[i]);
+            job_options_fail(state, "--spacing: expected millimetres above 0, found %g", draw->spacing_mm[i]);
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -77,9 +77,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_CLASSES: options->n_classes = (int)job_options_integer(state, "--classes", arg, 1, 1000); return 0;
     case KEY_SMALL: options->is_small = 1; return 0;
     case 'q': options->is_quiet = 1; return 0;
-    case ARGP_KEY_ARG: argp_error(state, "'%s' is not expected here", arg); return 0;
+    case ARGP_KEY_ARG: job_options_fail(state, "'%s' is not expected here", arg); return 0;
     case ARGP_KEY_END:
-        if (!options->output) argp_error(state, "no output folder; give -o FOLDER");
+        if (!options->output) job_options_fail(state, "no output folder; give -o FOLDER");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -255,10 +255,9 @@ int job_phantom_main(int argc, char **argv)
                               0,
                               0};
     phantom_options options = {.n_cases = 1, .rank = 4, .n_classes = 8, .draw = {.dims = {256, 256, 40}, .noise_hu = 12}};
-    int code = job_options_parse(&argp, argc, argv, &options);
+    const int code = job_options_parse(&argp, argc, argv, &options);
     io_status status;
 
-    if (code < 0 && !options.output) code = JOB_EXIT_USAGE;
     if (code >= 0) return code;
     if (options.is_quiet) io_log_set_level(IO_LOG_ERROR);
     set_default_spacing(&options.draw);

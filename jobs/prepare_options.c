@@ -101,7 +101,7 @@ static error_t parse_switches(int key, prepare_options *options)
 static void set_tolerance(struct argp_state *state, const char *text, prepare_options *options)
 {
     options->tolerance_mm = job_options_number(state, "--grid-tolerance", text);
-    if (!(options->tolerance_mm >= 0)) argp_error(state, "--grid-tolerance: expected millimetres from 0 on, found '%s'", text);
+    if (!(options->tolerance_mm >= 0)) job_options_fail(state, "--grid-tolerance: expected millimetres from 0 on, found '%s'", text);
 }
 
 static error_t parse_settings(int key, char *arg, struct argp_state *state, prepare_options *options)
@@ -140,11 +140,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     prepare_options *options = state->input;
 
     if (key == ARGP_KEY_END) {
-        if (find_fault(options)) argp_error(state, "%s", find_fault(options));
+        if (find_fault(options)) job_options_fail(state, "%s", find_fault(options));
         return 0;
     }
     if (key == ARGP_KEY_ARG) {
-        argp_error(state, "'%s' is not expected here", arg);
+        job_options_fail(state, "'%s' is not expected here", arg);
         return 0;
     }
     if (parse_paths(key, arg, options) == 0 || parse_switches(key, options) == 0) return 0;
@@ -154,12 +154,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 int job_options_prepare(int argc, char **argv, prepare_options *out)
 {
     const struct argp argp = {options_table, parse, "", doc, 0, 0, 0};
-    int code;
 
     *out = (prepare_options){.tolerance_mm = 0.01};
     pipe_options_default(&out->slices);
     out->slices.image_size = 224; /* spec 5.3, 7 step 6 */
-    code = job_options_parse(&argp, argc, argv, out);
-    /* argp_error returns on ranks that say nothing; they find the fault here */
-    return code < 0 && find_fault(out) ? JOB_EXIT_USAGE : code;
+    return job_options_parse(&argp, argc, argv, out);
 }

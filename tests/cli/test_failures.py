@@ -160,8 +160,9 @@ class BadRuns(unittest.TestCase):
     def test_help_and_version(self):
         self.assertRegex(samed.check(samed.run("--version")).stdout, r"^samed \d+\.\d+\.\d+\n$")
         self.assertIn("segment", samed.check(samed.run("--help")).stdout)
-        for name in ("segment", "info", "convert", "phantom", "bench"):
+        for name in ("segment", "evaluate", "prepare", "info", "convert", "phantom", "bench"):
             self.assertIn("--", samed.check(samed.run(name, "--help")).stdout)
+            self.assertRegex(samed.check(samed.run(name, "--version")).stdout, r"^samed \d+\.\d+\.\d+\n$")
         self.assertEqual(samed.check(samed.run("segment", "--help", ranks=3)).stdout.count("Examples:"), 1)
 
     def test_singletons(self):
