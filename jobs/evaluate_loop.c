@@ -129,7 +129,6 @@ void job_evaluate_poll(void *argument)
     if (run->world.rank == 0) {
         job_post_serve(run->post);
         job_progress_show(&run->progress);
-        job_lock_touch(run->lock);
     }
     run->is_polling = false;
 }

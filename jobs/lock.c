@@ -1,8 +1,11 @@
-/* See lock.h. O_EXCL decides who is first, also on NFS 3 and later; the time stamp is for hosts whose processes cannot be asked. */
+/* See lock.h. O_EXCL decides who is first, also on NFS 3 and later; the time stamp is for hosts whose processes cannot be asked. A thread
+ * renews it, because a run may be busy for minutes in one call. */
 #include "jobs/lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,18 +19,25 @@
 #include "io/memory.h"
 #include "jobs/comm.h"
 
-enum { TOUCH_S = 30, STALE_S = 300, LOCK_BYTES = 512 };
+enum { LOCK_BYTES = 512 };
 
-struct job_lock {
-    char *path;
-    time_t touched;
-};
+static const job_lock_times default_times = {.touch_s = 30, .stale_s = 300, .settle_s = 0.2};
 
 typedef struct lock_owner {
     char host[JOB_HOST_BYTES];
     long pid;
     char job[64];
 } lock_owner;
+
+struct job_lock {
+    char *path;
+    lock_owner self;
+    job_lock_times times;
+    pthread_t toucher;
+    pthread_mutex_t mutex; /* of is_ending */
+    pthread_cond_t wake;
+    bool is_ending;
+};
 
 static void describe_self(lock_owner *owner)
 {
@@ -65,16 +75,22 @@ static bool is_process_gone(long pid)
     return state == 'Z' || state == 'X';
 }
 
-static bool is_stale(const char *path, const lock_owner *owner, const lock_owner *self)
+static bool is_same_owner(const lock_owner *a, const lock_owner *b)
+{
+    return a->pid == b->pid && !strcmp(a->host, b->host) && !strcmp(a->job, b->job);
+}
+
+/* A requeued job finds its own lock, and so may a second step of a job that still runs on another node: the owner has to be silent too. */
+static bool is_stale(const char *path, const lock_owner *owner, const job_lock *lock)
 {
     struct stat about;
 
-    const bool is_same_host = !strcmp(owner->host, self->host);
-    const bool is_same_job = strcmp(self->job, "-") != 0 && !strcmp(owner->job, self->job);
+    const bool is_same_host = !strcmp(owner->host, lock->self.host);
+    const bool is_same_job = strcmp(lock->self.job, "-") != 0 && !strcmp(owner->job, lock->self.job);
 
-    if (is_same_host && owner->pid > 0) return owner->pid == self->pid || is_process_gone(owner->pid);
-    if (is_same_job) return true;
-    return stat(path, &about) == 0 && time(NULL) - about.st_mtime > STALE_S;
+    if (is_same_host && owner->pid > 0) return owner->pid == lock->self.pid || is_process_gone(owner->pid);
+    if (stat(path, &about) != 0) return false;
+    return difftime(time(NULL), about.st_mtime) > (is_same_job ? 2 * lock->times.touch_s : lock->times.stale_s);
 }
 
 /* True when the lock was made; false with *status IO_OK when somebody else's is there. */
@@ -95,41 +111,109 @@ static bool try_create(const char *path, const lock_owner *self, io_status *stat
     return *status == IO_OK;
 }
 
-/* Moves a stale lock aside first: of two runs that find it, only one can move it. */
-static void remove_stale(const char *path)
+/* Moves the lock of judged aside. Between judging and moving, another run may have taken it over: then it is a fresh lock that was moved,
+ * and it goes back. link never replaces. */
+static void remove_stale(const char *path, const lock_owner *judged)
 {
     char aside[4096];
+    lock_owner moved;
 
-    snprintf(aside, sizeof aside, "%s.%ld.tmp", path, (long)getpid());
-    if (rename(path, aside) == 0) unlink(aside);
+    snprintf(aside, sizeof aside, "%s.%s.%ld.tmp", path, job_comm_host(), (long)getpid());
+    if (rename(path, aside) != 0) return;
+    read_owner(aside, &moved);
+    if (!is_same_owner(&moved, judged)) (void)!link(aside, path);
+    unlink(aside);
 }
 
-static io_status take(const char *path)
+static bool is_ours(const job_lock *lock)
 {
-    lock_owner self, owner = {.host = "unknown", .job = "-"};
+    lock_owner owner;
+
+    read_owner(lock->path, &owner);
+    return is_same_owner(&owner, &lock->self);
+}
+
+/* Whoever judged the old lock just before this run replaced it moves the new one aside and back; a third run may come in between. All of
+ * that is over after a moment. */
+static bool is_still_ours_later(const job_lock *lock)
+{
+    const struct timespec moment = {(time_t)lock->times.settle_s, (long)(1e9 * (lock->times.settle_s - floor(lock->times.settle_s)))};
+
+    nanosleep(&moment, NULL);
+    return is_ours(lock);
+}
+
+static io_status take(const job_lock *lock)
+{
+    lock_owner owner = {.host = "unknown", .job = "-"};
+    bool has_moved = false;
     io_status status;
 
-    describe_self(&self);
     for (int attempt = 0; attempt < 3; attempt++) {
-        if (try_create(path, &self, &status)) return IO_OK;
+        if (try_create(lock->path, &lock->self, &status) && (!has_moved || is_still_ours_later(lock))) return IO_OK;
         IO_TRY(status);
-        read_owner(path, &owner);
-        if (is_stale(path, &owner, &self)) remove_stale(path);
+        read_owner(lock->path, &owner);
+        if (!is_stale(lock->path, &owner, lock)) break;
+        remove_stale(lock->path, &owner);
+        has_moved = true;
     }
-    return IO_FAIL(IO_ERR_FILE,
+    return IO_FAIL(IO_ERR_ARGUMENT,
                    "another run (process %ld on %s, job %s) is writing to this output folder; wait for it, or remove %s if it is gone",
-                   owner.pid, owner.host, owner.job, path);
+                   owner.pid, owner.host, owner.job, lock->path);
 }
 
-io_status job_lock_take(const char *folder, job_lock **out)
+/* Best effort: a touch that fails makes the lock look stale, no worse. */
+static void *touch_now_and_then(void *argument)
+{
+    job_lock *lock = argument;
+    struct timespec next;
+
+    pthread_mutex_lock(&lock->mutex);
+    while (!lock->is_ending) {
+        clock_gettime(CLOCK_MONOTONIC, &next);
+        next.tv_sec += (time_t)lock->times.touch_s;
+        next.tv_nsec += (long)(1e9 * (lock->times.touch_s - floor(lock->times.touch_s)));
+        next.tv_sec += next.tv_nsec / 1000000000;
+        next.tv_nsec %= 1000000000;
+        if (pthread_cond_timedwait(&lock->wake, &lock->mutex, &next) != ETIMEDOUT) continue;
+        if (is_ours(lock)) (void)utimensat(AT_FDCWD, lock->path, NULL, 0);
+    }
+    pthread_mutex_unlock(&lock->mutex);
+    return NULL;
+}
+
+static io_status start_toucher(job_lock *lock)
+{
+    pthread_condattr_t monotonic;
+    int fault;
+
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&lock->mutex, NULL);
+    pthread_cond_init(&lock->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    fault = pthread_create(&lock->toucher, NULL, touch_now_and_then, lock);
+    if (fault == 0) return IO_OK;
+    pthread_cond_destroy(&lock->wake);
+    pthread_mutex_destroy(&lock->mutex);
+    return IO_FAIL(IO_ERR_MEMORY, "the thread that renews the lock cannot be started; raise the limit on processes (ulimit -u)");
+}
+
+io_status job_lock_take_timed(const char *folder, const job_lock_times *times, job_lock **out)
 {
     io_status status;
     job_lock *lock = NULL;
 
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *lock, (void **)&lock));
     IO_TRY_GOTO(status, done, io_path_join(folder, ".samed.lock", &lock->path));
-    IO_TRY_GOTO(status, done, take(lock->path));
-    lock->touched = time(NULL);
+    lock->times = *times;
+    describe_self(&lock->self);
+    IO_TRY_GOTO(status, done, take(lock));
+    status = start_toucher(lock);
+    if (status != IO_OK) {
+        (void)unlink(lock->path);
+        goto done;
+    }
     *out = lock;
     return IO_OK;
 done:
@@ -138,19 +222,22 @@ done:
     return status;
 }
 
-void job_lock_touch(job_lock *lock)
+io_status job_lock_take(const char *folder, job_lock **out)
 {
-    const time_t now = time(NULL);
-
-    if (!lock || now - lock->touched < TOUCH_S) return;
-    lock->touched = now;
-    (void)utimensat(AT_FDCWD, lock->path, NULL, 0); /* best effort: a failure makes the lock look stale, no worse */
+    return job_lock_take_timed(folder, &default_times, out);
 }
 
 void job_lock_free(job_lock **lock)
 {
     if (!lock || !*lock) return;
-    (void)unlink((*lock)->path);
+    pthread_mutex_lock(&(*lock)->mutex);
+    (*lock)->is_ending = true;
+    pthread_cond_signal(&(*lock)->wake);
+    pthread_mutex_unlock(&(*lock)->mutex);
+    pthread_join((*lock)->toucher, NULL);
+    pthread_cond_destroy(&(*lock)->wake);
+    pthread_mutex_destroy(&(*lock)->mutex);
+    if (is_ours(*lock)) (void)unlink((*lock)->path);
     io_free(&(*lock)->path);
     io_free(lock);
 }

@@ -6,12 +6,18 @@
 
 typedef struct job_lock job_lock;
 
-/* Makes <folder>/.samed.lock with host, process and Slurm job. A lock that another run holds is IO_ERR_FILE naming it. A stale one is
- * taken over: its process is gone from this host, or it is of this same Slurm job (requeued), or nobody has touched it for five minutes. */
+/* Makes <folder>/.samed.lock with host, process and Slurm job. A lock that another run holds is IO_ERR_ARGUMENT naming it. A stale one is
+ * taken over: its process is gone from this host, or it is of this same Slurm job (requeued) and nobody has touched it for a minute, or
+ * nobody has touched it for five. A thread touches the file until job_lock_free. */
 io_status job_lock_take(const char *folder, job_lock **out);
-/* Shows that the run is alive; does something once in a while only. */
-void job_lock_touch(job_lock *lock);
-/* Removes the file. Accepts NULL. */
+/* Removes the file if it is still this process's. Accepts NULL. */
 void job_lock_free(job_lock **lock);
+
+/* The same with other times, for tests: the file is touched every touch_s; another host's is stale after stale_s, the same job's after
+ * two touches. A run that took over looks again after settle_s. */
+typedef struct job_lock_times {
+    double touch_s, stale_s, settle_s;
+} job_lock_times;
+io_status job_lock_take_timed(const char *folder, const job_lock_times *times, job_lock **out);
 
 #endif

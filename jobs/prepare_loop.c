@@ -15,7 +15,6 @@ static void poll_once(prepare_run *run)
     if (run->world.rank != 0) return;
     job_post_serve(run->post);
     job_progress_show(&run->progress);
-    job_lock_touch(run->lock);
 }
 
 /* Between slices and while waiting: the queue's messages, progress, signals. */

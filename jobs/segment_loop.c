@@ -55,7 +55,6 @@ static void poll_once(segment_run *run)
     if (run->world.rank != 0) return;
     job_post_serve(run->post);
     job_segment_report_show(run->report);
-    job_lock_touch(run->lock);
 }
 
 void job_segment_poll(void *argument)

@@ -2,7 +2,10 @@
 #include "tests/check.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -43,7 +46,7 @@ static void expect_refused(void)
 {
     job_lock *lock = NULL;
 
-    check_fails(IO_ERR_FILE, job_lock_take(folder, &lock));
+    check_fails(IO_ERR_ARGUMENT, job_lock_take(folder, &lock));
     assert_null(lock);
     assert_true(io_file_exists(lock_path));
 }
@@ -82,24 +85,118 @@ static void test_zombie_is_dead(void **state)
     waitpid(child, NULL, 0);
 }
 
+static void age_lock(int seconds)
+{
+    const struct timespec old[2] = {{time(NULL) - seconds, 0}, {time(NULL) - seconds, 0}};
+    assert_int_equal(utimensat(AT_FDCWD, lock_path, old, 0), 0);
+}
+
+static int find_age(void)
+{
+    struct stat about;
+    assert_int_equal(stat(lock_path, &about), 0);
+    return (int)(time(NULL) - about.st_mtime);
+}
+
 static void test_other_host_by_age(void **state)
 {
-    struct timespec old[2] = {{time(NULL) - 3600, 0}, {time(NULL) - 3600, 0}};
-
     put_lock("elsewhere", 1, "-");
     expect_refused();
-    assert_int_equal(utimensat(AT_FDCWD, lock_path, old, 0), 0);
+    age_lock(200);
+    expect_refused();
+    age_lock(3600);
     expect_taken_over();
 }
 
+/* The job may also still run on its other node: only a lock that was silent for two touches is a dead run's. */
 static void test_requeued_job_takes_its_own_lock(void **state)
 {
     setenv("SLURM_JOB_ID", "4711", 1);
     put_lock("elsewhere", 1, "4712");
+    age_lock(200);
     expect_refused();
     put_lock("elsewhere", 1, "4711");
+    expect_refused();
+    age_lock(30);
+    expect_refused();
+    age_lock(200);
     expect_taken_over();
     unsetenv("SLURM_JOB_ID");
+}
+
+/* A run that is busy elsewhere for as long as it takes is no dead run: nobody calls anything here. */
+static void test_held_lock_stays_young(void **state)
+{
+    const job_lock_times times = {.touch_s = 0.02, .stale_s = 300};
+    const struct timespec pause = {0, 10 * 1000 * 1000};
+    job_lock *lock = NULL;
+
+    check_ok(job_lock_take_timed(folder, &times, &lock));
+    age_lock(3600);
+    for (int i = 0; i < 1000 && find_age() > 60; i++) nanosleep(&pause, NULL);
+    assert_true(find_age() <= 60);
+    job_lock_free(&lock);
+    assert_false(io_file_exists(lock_path));
+}
+
+/* Taken over by somebody who thought us dead: the file is theirs, and we neither renew nor remove it. */
+static void test_lost_lock_is_left_alone(void **state)
+{
+    const job_lock_times times = {.touch_s = 0.02, .stale_s = 300};
+    const struct timespec pause = {0, 200 * 1000 * 1000};
+    job_lock *lock = NULL;
+
+    check_ok(job_lock_take_timed(folder, &times, &lock));
+    put_lock("elsewhere", 1, "-");
+    age_lock(3600);
+    nanosleep(&pause, NULL);
+    assert_true(find_age() > 60);
+    job_lock_free(&lock);
+    assert_true(io_file_exists(lock_path));
+    check_ok(io_file_remove(lock_path));
+}
+
+enum { N_ROUNDS = 80, N_CONTENDERS = 3 };
+
+/* In memory that the contenders share. */
+typedef struct arena {
+    atomic_int n_ready, n_answered, n_taken;
+    atomic_bool is_over;
+} arena;
+
+/* Tries once everybody is here, and keeps what it got until everybody has tried. */
+static void contend(arena *shared)
+{
+    const job_lock_times times = {.touch_s = 30, .stale_s = 300, .settle_s = 0.005};
+    job_lock *lock = NULL;
+
+    atomic_fetch_add(&shared->n_ready, 1);
+    while (atomic_load(&shared->n_ready) < N_CONTENDERS) continue;
+    if (job_lock_take_timed(folder, &times, &lock) == IO_OK) atomic_fetch_add(&shared->n_taken, 1);
+    atomic_fetch_add(&shared->n_answered, 1);
+    while (!atomic_load(&shared->is_over)) sched_yield();
+    _exit(0);
+}
+
+/* Several runs find one stale lock at the same moment: never do two of them go on. */
+static void test_one_taker_of_a_stale_lock(void **state)
+{
+    arena *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    assert_true(shared != MAP_FAILED);
+    for (int round = 0; round < N_ROUNDS; round++) {
+        memset(shared, 0, sizeof *shared);
+        put_lock("elsewhere", 1, "-");
+        age_lock(3600);
+        for (int i = 0; i < N_CONTENDERS; i++)
+            if (fork() == 0) contend(shared);
+        while (atomic_load(&shared->n_answered) < N_CONTENDERS) sched_yield();
+        atomic_store(&shared->is_over, true);
+        while (wait(NULL) > 0) continue;
+        if (atomic_load(&shared->n_taken) > 1) fail_msg("round %d: %d runs hold the lock", round, atomic_load(&shared->n_taken));
+        check_ok(io_file_remove(lock_path));
+    }
+    munmap(shared, sizeof *shared);
 }
 
 static void test_damaged_lock_is_kept_while_young(void **state)
@@ -118,6 +215,9 @@ int main(void)
         cmocka_unit_test(test_zombie_is_dead),
         cmocka_unit_test(test_other_host_by_age),
         cmocka_unit_test(test_requeued_job_takes_its_own_lock),
+        cmocka_unit_test(test_held_lock_stays_young),
+        cmocka_unit_test(test_lost_lock_is_left_alone),
+        cmocka_unit_test(test_one_taker_of_a_stale_lock),
         cmocka_unit_test(test_damaged_lock_is_kept_while_young),
     };
     return cmocka_run_group_tests(tests, make_folder, NULL);
