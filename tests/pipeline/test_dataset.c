@@ -218,6 +218,25 @@ static void test_threads(void **state)
     free(labels);
 }
 
+/* index.json names the classes in a way that every reader of label tables here takes. */
+static void test_index_is_a_label_table(void **state)
+{
+    io_labels *expected = NULL, *found = NULL;
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/index.json", folder_of("store"));
+    check_ok(io_labels_default(9, &expected));
+    check_ok(io_labels_read(path, &found));
+    assert_int_equal(found->n_labels, expected->n_labels);
+    for (size_t i = 1; i < found->n_labels; i++) {
+        assert_int_equal(found->labels[i].value, expected->labels[i].value);
+        assert_string_equal(found->labels[i].name, expected->labels[i].name);
+        assert_memory_equal(found->labels[i].rgb, expected->labels[i].rgb, 3);
+    }
+    io_labels_free(&expected);
+    io_labels_free(&found);
+}
+
 static void test_refuses(void **state)
 {
     pipe_dataset *dataset = NULL;
@@ -255,8 +274,12 @@ static void test_refuses(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_slices_as_they_are), cmocka_unit_test(test_order),
-                                       cmocka_unit_test(test_augmented), cmocka_unit_test(test_threads), cmocka_unit_test(test_refuses)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_slices_as_they_are),
+                                       cmocka_unit_test(test_order),
+                                       cmocka_unit_test(test_augmented),
+                                       cmocka_unit_test(test_threads),
+                                       cmocka_unit_test(test_index_is_a_label_table),
+                                       cmocka_unit_test(test_refuses)};
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
