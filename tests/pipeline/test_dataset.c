@@ -11,6 +11,7 @@
 #include "io/slices.h"
 #include "pipeline/augment.h"
 #include "pipeline/dataset.h"
+#include "pipeline/zoom.h"
 #include "tests/pipeline/folders.h"
 
 enum { SIZE = 24, S = 32 };
@@ -142,29 +143,63 @@ static void test_order(void **state)
     pipe_dataset_free(&dataset);
 }
 
-/* The augmentation that the generator draws for (seed, epoch, sample), applied before the zoom, to image and labels alike. */
+/* What the generator draws for (seed, epoch, sample), applied to the slice as it is stored. */
+static void augment_slice(uint32_t epoch, float *moved, uint16_t *moved_labels)
+{
+    float stored[SIZE * SIZE];
+    uint16_t labels[SIZE * SIZE];
+    pipe_random random;
+    pipe_augment augment;
+
+    fill_slice(2, 1, stored, labels); /* sample 6: the second slice of case c */
+    pipe_random_start(&random, 42, PIPE_RANDOM_AUGMENT, epoch, 6);
+    pipe_augment_draw(&random, 0, &augment);
+    pipe_augment_apply(&augment, SIZE, stored, labels, moved, moved_labels);
+}
+
+/* Augmentation comes before the zoom, for image and labels alike; labels go to S before they go to S / 4. */
+static void check_augmented(uint32_t epoch, pipe_dataset *dataset, pipe_dataset *large)
+{
+    float image[S * S], moved[SIZE * SIZE], expected[S * S];
+    uint16_t low[S * S / 16], moved_labels[SIZE * SIZE], large_labels[S * S], expected_low[S * S / 16];
+    pipe_zoom *grow = NULL, *shrink = NULL;
+    void *scratch = NULL;
+
+    augment_slice(epoch, moved, moved_labels);
+    check_ok(pipe_dataset_get(dataset, epoch, 6, image, low, NULL));
+    assert_memory_equal(image, moved, sizeof moved);
+    assert_int_equal(low[0], moved_labels[0]);
+    assert_int_equal(low[SIZE * SIZE / 16 - 1], moved_labels[SIZE * SIZE - 1]);
+    check_ok(pipe_zoom_create(SIZE, SIZE, S, S, &grow));
+    check_ok(pipe_zoom_create(S, S, S / 4, S / 4, &shrink));
+    check_ok(io_alloc(pipe_zoom_scratch_bytes(grow), 1, &scratch));
+    pipe_zoom_cubic(grow, moved, expected, scratch);
+    pipe_zoom_nearest(grow, moved_labels, large_labels);
+    pipe_zoom_nearest(shrink, large_labels, expected_low);
+    check_ok(pipe_dataset_get(large, epoch, 6, image, low, NULL));
+    assert_memory_equal(image, expected, sizeof expected);
+    assert_memory_equal(low, expected_low, sizeof expected_low);
+    io_free(&scratch);
+    pipe_zoom_free(&grow);
+    pipe_zoom_free(&shrink);
+}
+
 static void test_augmented(void **state)
 {
-    pipe_dataset *dataset = open_part(PIPE_PART_TRAIN, SIZE, false, true);
+    pipe_dataset *dataset = open_part(PIPE_PART_TRAIN, SIZE, false, true), *large = open_part(PIPE_PART_TRAIN, S, false, true);
+    float first[SIZE * SIZE], next[SIZE * SIZE];
+    uint16_t labels[SIZE * SIZE];
     int n_changed = 0;
 
+    augment_slice(0, first, labels);
     for (uint32_t epoch = 0; epoch < 8; epoch++) {
-        float image[SIZE * SIZE], stored[SIZE * SIZE], moved[SIZE * SIZE];
-        uint16_t low[SIZE * SIZE / 16], labels[SIZE * SIZE], moved_labels[SIZE * SIZE];
-        pipe_random random;
-        pipe_augment augment;
-        check_ok(pipe_dataset_get(dataset, epoch, 6, image, low, NULL));
-        fill_slice(2, 1, stored, labels);
-        pipe_random_start(&random, 42, PIPE_RANDOM_AUGMENT, epoch, 6);
-        pipe_augment_draw(&random, 0, &augment);
-        pipe_augment_apply(&augment, SIZE, stored, labels, moved, moved_labels);
-        assert_memory_equal(image, moved, sizeof moved);
-        assert_int_equal(low[0], moved_labels[0]);
-        assert_int_equal(low[SIZE * SIZE / 16 - 1], moved_labels[SIZE * SIZE - 1]);
-        n_changed += memcmp(moved, stored, sizeof stored) != 0;
+        check_augmented(epoch, dataset, large);
+        augment_slice(epoch, next, labels);
+        n_changed += memcmp(first, next, sizeof next) != 0;
     }
     assert_true(n_changed >= 4);
     pipe_dataset_free(&dataset);
+    pipe_dataset_free(&large);
 }
 
 typedef struct asker {
