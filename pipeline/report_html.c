@@ -74,11 +74,14 @@ static void add_figure(pipe_text *text, const pipe_report *report, size_t column
     if (column == study->n_columns) return;
     pipe_text_add(text, "<div><dt>Mean %s</dt><dd>", study->columns[column].title);
     pipe_html_value(text, &study->columns[column], all->stats.mean);
-    pipe_text_add(text, "<small>95 %% CI ");
-    pipe_html_value(text, &study->columns[column], all->stats.ci_low);
-    pipe_text_add(text, " to ");
-    pipe_html_value(text, &study->columns[column], all->stats.ci_high);
-    pipe_text_add(text, ", %s</small></dd></div>\n", pipe_column_convention(&study->columns[column]));
+    if (all->stats.n > 1) {
+        pipe_text_add(text, "<small>95 %% CI ");
+        pipe_html_value(text, &study->columns[column], all->stats.ci_low);
+        pipe_text_add(text, " to ");
+        pipe_html_value(text, &study->columns[column], all->stats.ci_high);
+        pipe_text_add(text, "</small>");
+    }
+    pipe_text_add(text, "<small>convention %s</small></dd></div>\n", pipe_column_convention(&study->columns[column]));
 }
 
 static void add_count(pipe_text *text, const char *title, size_t n, const char *note, bool is_bad)

@@ -120,7 +120,7 @@ static void add_caption(pipe_text *text, const pipe_report *report, int conventi
     pipe_text_add(text, "\\caption{DSC (\\%%) per organ, mean DSC (\\%%) and mean HD95 (%s) over organs; %zu cases. Convention: ",
                   convention == PIPE_SAMED ? "voxels" : "mm", n_done);
     add_tex(text, pipe_convention_text((pipe_convention)convention));
-    pipe_text_add(text, ". %zu organs missed, %zu predicted where absent, %zu absent from both, %zu cases not measured.", all->n_missed,
+    pipe_text_add(text, ". %zu organs missed, %zu predicted where absent, %zu absent from both; cases not measured: %zu.", all->n_missed,
                   all->n_false_positive, all->n_both_empty, report->study->n_cases - n_done);
     if (has_published)
         pipe_text_add(text, " Rows above the rule: as published in Table~1 of arXiv:2304.13785 (SAMed\\_h: its repository), on the 12 test "

@@ -25,7 +25,7 @@ static void add_mean(pipe_text *text, const pipe_report *report, size_t row, siz
     if (isfinite(cell->stats.mean)) pipe_text_add_rounded(text, cell->stats.mean, 9);
     pipe_text_add(text, "\">");
     pipe_html_value(text, about, cell->stats.mean);
-    if (cell->stats.n > 0) {
+    if (cell->stats.n > 1) {
         pipe_text_add(text, "<small>");
         pipe_html_value(text, about, cell->stats.ci_low);
         pipe_text_add(text, "–");

@@ -360,6 +360,43 @@ class Layouts(unittest.TestCase):
         self.assertIn("This study} & 100.00 & 0.00 & 100.00", table)
 
 
+SHARED = os.path.join(os.environ.get("SAMED_SHARED", ""), "data")
+
+
+@unittest.skipUnless(os.path.exists(os.path.join(SHARED, "metrics_reference_A.json")), "no ../shared/data")
+class RealPairs(unittest.TestCase):
+    """Published label maps, against values that MedPy 0.5 and surface-distance 0.1 gave for them."""
+
+    def check_pair(self, name, about):
+        labels, pairs, out = (samed.path(name + ending) for ending in (".json", ".tsv", ".out"))
+        with open(labels, "w", encoding="utf-8") as stream:
+            json.dump({"background": 0, **{"l" + value: int(value) for value in about["per_label"]}}, stream)
+        with open(pairs, "w", encoding="utf-8") as stream:
+            stream.write("x\t%s\t%s\n" % tuple(os.path.abspath(os.path.join(SHARED, about[side])) for side in ("seg", "ref")))
+        samed.check(samed.run("evaluate", "-q", "--list", pairs, "-o", out, "--labels", labels, "--convention", "all", "--tolerance", "1,2,3"))
+        metrics, checked = read_metrics(out), 0
+        for value, expected in about["per_label"].items():
+            wanted = {("dsc", "medpy"): expected["dice"]}
+            if expected.get("medpy_mm"):
+                wanted.update({(m, "medpy"): expected["medpy_mm"][k] for m, k in (("hd", "hd"), ("hd95", "hd95"), ("assd", "assd_medpy"))})
+                wanted.update({("hd95", "reloaded"): expected["medpy_mm"]["hd95_maxdir"], ("assd", "monai"): expected["medpy_mm"]["assd_pooled"],
+                               ("hd95_voxels", "samed"): expected["medpy_vox"]["hd95"]})
+            if expected.get("surface_distance"):
+                wanted.update({(f"nsd_{i}mm", "deepmind"): expected["surface_distance"][f"nsd{i}"] for i in (1, 2, 3)})
+                wanted.update({(m, "deepmind"): expected["surface_distance"][m] for m in ("hd", "hd95")})
+            for (metric, convention), number in wanted.items():
+                found = metrics["x", "l" + value, metric, convention]
+                # 1e-6 relative, the agreement with the libraries that is promised
+                self.assertAlmostEqual(found, number, delta=1e-6 * abs(number), msg=f"{name} {value} {metric} {convention}")
+                checked += 1
+        return checked
+
+    def test_all(self):
+        reference = samed.read_json(SHARED, "metrics_reference_A.json")
+        checked = sum(self.check_pair(name, about) for name, about in reference.items() if not name.startswith("_"))
+        self.assertGreater(checked, 200)
+
+
 class Html(unittest.TestCase):
     def test_stands_alone(self):
         reference, prediction, labels = make_study(samed.path("html"), 3)
