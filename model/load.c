@@ -83,11 +83,7 @@ static size_t count_stage_floats(const loader *load)
 
 static io_status read_param(const loader *load, model_param_id id, int index, float *out)
 {
-    const model_param *param = model_params_get(load->params, id, index);
-
-    IO_TRY(io_tensor_read_f32(param->source, out));
-    io_tensors_release(param->file, param->source);
-    return IO_OK;
+    return model_param_read(model_params_get(load->params, id, index), out);
 }
 
 /* A place for n floats among the constants: host to fill now, and where it will be on the device. */

@@ -14,7 +14,7 @@ typedef struct merger {
 static io_status create_values(const model_param *param, float **out)
 {
     IO_TRY(io_alloc(param->n_elements, sizeof(float), (void **)out));
-    return io_tensor_read_f32(param->source, *out);
+    return model_param_read(param, *out);
 }
 
 static io_status merge_pair(const merger *merge, float *weight, model_param_id a_id, model_param_id b_id, int index)
@@ -64,7 +64,6 @@ static io_status add_param(const merger *merge, const model_param *param)
     IO_TRY_GOTO(status, done, create_values(param, &values));
     IO_TRY_GOTO(status, done, merge_param(merge, param, values));
     IO_TRY_GOTO(status, done, io_tensors_add(merge->out, param->name, param->n_dims, param->shape, values, false));
-    io_tensors_release(param->file, param->source);
 done:
     io_free(&values);
     return status;

@@ -3,8 +3,11 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "io/memory.h"
+
+enum { CHECK_FLOATS = 1024 }; /* floats that are checked at once: a loop of fixed length, so that compilers use vectors */
 
 typedef struct table_row {
     const char *pattern; /* one %d or %03d at most */
@@ -202,5 +205,38 @@ io_status model_params_bind(model_params *params, const io_tensors *sam, const i
         status = io_tensors_require(param->file, param->name, param->n_dims, param->shape, &param->source);
         if (status != IO_OK) return advise(status, is_adapter);
     }
+    return IO_OK;
+}
+
+/* An f32 that is NaN or infinite has all bits of its exponent set (IEEE 754). */
+static size_t count_not_finite(const float *values, size_t n)
+{
+    const uint32_t exponent = 0x7f800000;
+    size_t n_bad = 0, i = 0;
+    uint32_t bits[CHECK_FLOATS];
+
+    for (; i + CHECK_FLOATS <= n; i += CHECK_FLOATS) {
+        uint32_t n_here = 0;
+        memcpy(bits, values + i, sizeof bits);
+        for (int k = 0; k < CHECK_FLOATS; k++) n_here += (bits[k] & exponent) == exponent;
+        n_bad += n_here;
+    }
+    for (; i < n; i++) {
+        memcpy(bits, values + i, sizeof bits[0]);
+        n_bad += (bits[0] & exponent) == exponent;
+    }
+    return n_bad;
+}
+
+io_status model_param_read(const model_param *param, float *out)
+{
+    size_t n_bad;
+
+    IO_TRY(io_tensor_read_f32(param->source, out));
+    io_tensors_release(param->file, param->source);
+    n_bad = count_not_finite(out, param->n_elements);
+    if (n_bad > 0)
+        return IO_FAIL(IO_ERR_RANGE, "%s: %zu of the %zu values of tensor %s are not finite; take another copy of the weights",
+                       io_tensors_path(param->file), n_bad, param->n_elements, param->name);
     return IO_OK;
 }

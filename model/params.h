@@ -160,6 +160,10 @@ const model_param *model_params_get(const model_params *params, model_param_id i
 /* Finds every tensor in the file that owns it and checks its shape; the failure names file, tensor, expected and found. */
 io_status model_params_bind(model_params *params, const io_tensors *sam, const io_tensors *adapter);
 
+/* Copies the values of a bound tensor to out [n_elements] and lets its mapped pages go. NaN and infinities are refused (IO_ERR_RANGE, naming
+ * file and tensor): one of them would turn whole label maps to background without a word. */
+io_status model_param_read(const model_param *param, float *out);
+
 /* Whether tensors of this role come from the adapter. */
 bool model_role_in_adapter(model_role role, model_layout layout);
 

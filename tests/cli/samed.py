@@ -174,3 +174,12 @@ def write_nifti(file, dims, datatype=4, bits=16, payload=b"", magic=b"n+1\0", sl
     header[344:348] = magic
     with open(file, "wb") as stream:
         stream.write(bytes(header) + payload)
+
+
+def spoil_tensor(file, name, bits):
+    """Writes bits (of an f32) over the first value of a tensor in a .safetensors file."""
+    with open(file, "r+b") as stream:
+        header_bytes = struct.unpack("<Q", stream.read(8))[0]
+        start = json.loads(stream.read(header_bytes))[name]["data_offsets"][0]
+        stream.seek(8 + header_bytes + start)
+        stream.write(struct.pack("<I", bits))

@@ -128,6 +128,19 @@ class BadRuns(unittest.TestCase):
     def test_weights_that_are_none(self):
         self.segment("--sam", os.path.join(self.folder, "imagesTr", "c0.nii.gz"), ranks=2)
 
+    def test_weights_that_are_not_finite(self):
+        """One NaN among the weights would make every label map background."""
+        spoilt = samed.path("spoilt.safetensors")
+        for part, name, bits in (("sam", "image_encoder.blocks.0.attn.qkv.weight", 0x7FC00000), ("sam", "image_encoder.neck.1.bias", 0xFF800000),
+                                 ("samed", "w_b_001", 0x7F800000), ("samed", "mask_decoder.iou_token.weight", 0xFFC00001)):
+            files = {"sam": os.path.join(self.folder, "sam_tiny.pth"), "samed": os.path.join(self.folder, "samed_tiny.pth")}
+            samed.check(samed.run("convert", "-q", "--overwrite", files[part], spoilt))
+            samed.spoil_tensor(spoilt, name, bits)
+            files[part] = spoilt
+            with self.subTest(tensor=name):
+                self.segment("--sam", files["sam"], "--adapter", files["samed"], "--image-size", samed.SIZE, says=f"tensor {name}", ranks=2 if name == "w_b_001" else 0)
+                samed.check(samed.run("convert", "-q", "--merge", files["samed"], files["sam"], samed.path("merged.pth")), 2)
+
     def test_adapter_of_another_network(self):
         other = samed.path("other")
         samed.check(samed.run("phantom", "-q", "-o", other, "--cases", "0", "--weights", "vit_b"))
