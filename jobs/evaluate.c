@@ -41,9 +41,14 @@ static int exit_of(io_status status)
     case IO_ERR_MEMORY:
     case IO_ERR_NO_SPACE: return JOB_EXIT_RUN;
     case IO_ERR_STOPPED: return JOB_EXIT_STOPPED;
-    case IO_ERR_NOT_FOUND: return JOB_EXIT_NOTHING;
     default: return JOB_EXIT_USAGE;
     }
+}
+
+/* Another report that does not fit is a wrong option; everything else that can fail at the end is the run's. */
+static int exit_of_report(io_status status)
+{
+    return status == IO_ERR_FORMAT || status == IO_ERR_MISMATCH ? JOB_EXIT_USAGE : JOB_EXIT_RUN;
 }
 
 /* status is the same on all ranks (job_all_ok): one line from rank 0. */
@@ -88,6 +93,20 @@ static io_status apply_map(evaluate_run *run, const char *text)
     return IO_OK;
 }
 
+/* A report to compare with that is not there is better missed now than after an hour. */
+static io_status check_other(const char *folder)
+{
+    io_status status;
+    char *path = NULL;
+
+    if (!folder) return IO_OK;
+    IO_TRY(io_path_join(folder, "metrics.csv", &path));
+    status =
+        io_file_exists(path) ? IO_OK : IO_FAIL(IO_ERR_NOT_FOUND, "--compare: %s is not there; give the folder of another report", path);
+    io_free(&path);
+    return status;
+}
+
 static io_status plan(evaluate_run *run)
 {
     const evaluate_options *options = run->options;
@@ -98,7 +117,12 @@ static io_status plan(evaluate_run *run)
     for (int i = 0; i < options->n_maps; i++) IO_TRY(apply_map(run, options->maps[i]));
     IO_TRY(pipe_study_create(run->labels, &options->study, &run->study));
     if (run->study->n_organs == 0) return IO_FAIL(IO_ERR_ARGUMENT, "%s: there is no organ beside the background", run->labels_source);
-    IO_TRY(job_evaluate_pairs(options, run->study));
+    return check_other(options->compare);
+}
+
+static io_status list_pairs(evaluate_run *run)
+{
+    IO_TRY(job_evaluate_pairs(run->options, run->study));
     return pipe_study_allocate(run->study);
 }
 
@@ -233,7 +257,7 @@ static int evaluate_all(evaluate_run *run)
     if (run->world.rank == 0) exit_code = choose_exit(run);
     job_comm_bcast(&run->world, &exit_code, sizeof exit_code, 0);
     status = job_evaluate_report(run);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, status == IO_ERR_MEMORY ? JOB_EXIT_RUN : exit_of(status));
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, exit_of_report(status));
     return exit_code;
 }
 
@@ -245,6 +269,8 @@ static int plan_and_evaluate(evaluate_run *run)
     if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_USAGE);
     status = plan(run);
     if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, exit_of(status));
+    status = list_pairs(run);
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, status == IO_ERR_NOT_FOUND ? JOB_EXIT_NOTHING : exit_of(status));
     status = check_agreement(run);
     if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_RUN);
     status = create_queue(run);

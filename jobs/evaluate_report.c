@@ -8,42 +8,69 @@
 #include "io/memory.h"
 #include "jobs/evaluate.h"
 
+enum { CHUNK_BYTES = 1 << 26 };
+
+/* What statistics and pictures need to know of a case. */
+typedef struct case_facts {
+    int64_t is_done;
+    int64_t dims[3];
+    double spacing_mm[3];
+} case_facts;
+
+/* Collective. */
+static void spread_bytes(const job_comm *world, void *bytes, size_t n_bytes)
+{
+    for (size_t at = 0; at < n_bytes; at += CHUNK_BYTES)
+        job_comm_bcast(world, (uint8_t *)bytes + at, n_bytes - at < CHUNK_BYTES ? n_bytes - at : CHUNK_BYTES, 0);
+}
+
 /* Collective. Rank 0's results reach all ranks, which then share the bootstrap. */
 static io_status spread_study(evaluate_run *run)
 {
     pipe_study *study = run->study;
     const size_t n_cells = study->n_cases * study->n_organs; /* checked by pipe_study_allocate */
-    const size_t n_overlap_bytes = n_cells * sizeof *study->overlaps, n_raw_bytes = n_cells * study->n_columns * sizeof *study->raw;
-    enum { CHUNK = 1 << 26 };
+    case_facts *facts = NULL;
+    io_status status = io_alloc(study->n_cases, sizeof *facts, (void **)&facts);
 
+    if (!job_all_ok(&run->world, &status, NULL)) goto done;
     for (size_t i = 0; i < study->n_cases; i++) {
-        pipe_study_case *c = &study->cases[i];
-        job_comm_bcast(&run->world, &c->is_done, sizeof c->is_done, 0);
-        job_comm_bcast(&run->world, c->dims, sizeof c->dims, 0);
-        job_comm_bcast(&run->world, c->spacing_mm, sizeof c->spacing_mm, 0);
+        facts[i].is_done = study->cases[i].is_done;
+        memcpy(facts[i].dims, study->cases[i].dims, sizeof facts[i].dims);
+        memcpy(facts[i].spacing_mm, study->cases[i].spacing_mm, sizeof facts[i].spacing_mm);
     }
-    for (size_t at = 0; at < n_overlap_bytes; at += CHUNK)
-        job_comm_bcast(&run->world, (uint8_t *)study->overlaps + at, n_overlap_bytes - at < CHUNK ? n_overlap_bytes - at : CHUNK, 0);
-    for (size_t at = 0; at < n_raw_bytes; at += CHUNK)
-        job_comm_bcast(&run->world, (uint8_t *)study->raw + at, n_raw_bytes - at < CHUNK ? n_raw_bytes - at : CHUNK, 0);
-    return IO_OK;
+    spread_bytes(&run->world, facts, study->n_cases * sizeof *facts);
+    for (size_t i = 0; i < study->n_cases; i++) {
+        study->cases[i].is_done = facts[i].is_done != 0;
+        memcpy(study->cases[i].dims, facts[i].dims, sizeof facts[i].dims);
+        memcpy(study->cases[i].spacing_mm, facts[i].spacing_mm, sizeof facts[i].spacing_mm);
+    }
+    spread_bytes(&run->world, study->overlaps, n_cells * sizeof *study->overlaps);
+    spread_bytes(&run->world, study->raw, n_cells * study->n_columns * sizeof *study->raw);
+done:
+    io_free(&facts);
+    return status;
 }
 
-/* Collective. Each rank computed every size-th cell; rank 0 gets the rest. */
+/* Collective. Rank r computed the cells r, r + size, ...; afterwards every rank has all of them. */
 static io_status gather_summary(evaluate_run *run, pipe_study_summary *summary)
 {
     const size_t n_cells = summary->n_rows * summary->n_columns, size = (size_t)run->world.size;
-    pipe_cell_summary *all = NULL;
-    io_status status = io_alloc(size, sizeof *all, (void **)&all);
+    const size_t n_each = (n_cells + size - 1) / size;
+    pipe_cell_summary *own = NULL, *all = NULL;
+    io_status status;
 
+    if (size == 1) return IO_OK;
+    status = io_alloc(n_each, sizeof *own, (void **)&own);
+    if (status == IO_OK) status = io_alloc(n_each * size, sizeof *all, (void **)&all);
     if (!job_all_ok(&run->world, &status, NULL)) goto done;
-    for (size_t first = 0; first < n_cells && size > 1; first += size) {
-        const size_t own = first + (size_t)run->world.rank;
-        const pipe_cell_summary none = {.mean_present = 0};
-        job_comm_allgather(&run->world, own < n_cells ? &summary->cells[own] : &none, all, (int)sizeof *all);
-        for (size_t r = 0; r < size && first + r < n_cells; r++) summary->cells[first + r] = all[r];
+    for (size_t i = 0; i < n_each; i++) {
+        const size_t cell = i * size + (size_t)run->world.rank;
+        if (cell < n_cells) own[i] = summary->cells[cell];
     }
+    job_comm_allgather(&run->world, own, all, (int)(n_each * sizeof *own));
+    for (size_t cell = 0; cell < n_cells; cell++) summary->cells[cell] = all[cell % size * n_each + cell / size];
 done:
+    io_free(&own);
     io_free(&all);
     return status;
 }

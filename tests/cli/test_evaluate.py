@@ -251,6 +251,8 @@ class Compare(unittest.TestCase):
         process = evaluate(*study, out, "--compare", other)
         self.assertEqual(process.returncode, 2)
         self.assertIn("none of its values", process.stderr)
+        self.assertEqual(evaluate(*study, out, "--compare", samed.path("no_such_report")).returncode, 2)
+        self.assertEqual(evaluate(study[0], study[1], samed.path("no_such_labels.json"), out).returncode, 2)
 
 
 class Failures(unittest.TestCase):
