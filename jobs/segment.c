@@ -65,16 +65,23 @@ static io_status remove_output(const char *folder, const char *name)
     return status;
 }
 
-/* Rank 0: the folder is there, ours alone, and free of what an earlier run left half-done. */
+/* Rank 0: the folder is there and ours alone. */
 static io_status open_output(segment_run *run)
 {
     const char *folder = run->options->output;
 
     IO_TRY(io_folder_create(folder));
     IO_TRY(job_lock_take(folder, &run->lock));
-    IO_TRY(io_folder_clean(folder, MAX_TEMPORARY_AGE_S));
-    IO_TRY(remove_output(folder, "done"));
-    return remove_output(folder, "failed.tsv");
+    return io_folder_clean(folder, MAX_TEMPORARY_AGE_S);
+}
+
+/* Rank 0: what an earlier run said about itself is not true of this one. */
+static io_status forget_last_run(const segment_run *run)
+{
+    static const char *const names[] = {"done", "failed.tsv", "run.json"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) IO_TRY(remove_output(run->options->output, names[i]));
+    return IO_OK;
 }
 
 static void set_outputs(segment_run *run)
@@ -169,6 +176,8 @@ static int segment_all(segment_run *run)
     status = job_segment_weights_open(&run->world, run->options, &run->weights);
     if (status != IO_OK) return leave(run, status, exit_of(status));
     set_outputs(run);
+    if (run->world.rank == 0) status = forget_last_run(run);
+    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, exit_of(status));
     status = skip_done(run, &is_identified);
     if (status != IO_OK) return leave(run, status, exit_of(status));
     if (run->world.rank == 0)

@@ -30,17 +30,26 @@ typedef struct loop_state {
     int64_t n_reported; /* slices of this case that rank 0 knows of */
 } loop_state;
 
+static void abort_run(segment_run *run, int64_t case_index, const char *text)
+{
+    job_lock_free(&run->lock);
+    job_abort(JOB_EXIT_RUN, "case %s: %s; finished cases are kept", run->plan.manifest->cases[case_index].id, text);
+}
+
+/* What the next case would meet too: a full or vanished file system, no memory. */
+static bool is_fault_of_run(const job_outcome *outcome)
+{
+    return outcome->status == IO_ERR_NO_SPACE || outcome->status == IO_ERR_MEMORY || outcome->status == IO_ERR_FILE;
+}
+
+/* The writer has touched nothing but the output folder. */
 static void send_outcomes(segment_run *run)
 {
     job_outcome outcome;
 
     if (!run->writer) return;
     while (job_segment_writer_take(run->writer, &outcome)) {
-        if (outcome.status == IO_ERR_NO_SPACE || outcome.status == IO_ERR_MEMORY) {
-            job_lock_free(&run->lock);
-            job_abort(JOB_EXIT_RUN, "case %s: %s; finished cases are kept",
-                      run->plan.manifest->cases[outcome.case_index].id, outcome.text);
-        }
+        if (is_fault_of_run(&outcome)) abort_run(run, outcome.case_index, outcome.text);
         job_post_outcome(run->post, &outcome);
     }
 }
@@ -244,6 +253,17 @@ static void report_failure(loop_state *state, io_status status, const char *stag
     job_post_outcome(run->post, &outcome);
 }
 
+/* If the case fails now, nothing of an earlier run may stand for it. */
+static void remove_last_result(loop_state *state)
+{
+    segment_run *run = state->run;
+    const int64_t case_index = state->work->case_index;
+
+    if (run->team.comm.rank != 0 || job_stop_asked()) return;
+    if (pipe_case_remove(&run->outputs, run->plan.manifest->cases[case_index].id) != IO_OK)
+        abort_run(run, case_index, io_last_error_text());
+}
+
 /* Collective over the team. Opened everywhere, and nobody was told to stop? */
 static bool is_opened(loop_state *state)
 {
@@ -295,6 +315,7 @@ static void segment_case(loop_state *state)
 
     state->work = take_item(state).work; /* OPENED */
     state->n_reported = 0;
+    remove_last_result(state);
     if (!is_opened(state)) goto done;
     status = segment_share(state);
     if (job_all_ok(&state->run->team.comm, &status, NULL)) status = gather_case(state);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "io/file.h"
 #include "io/log.h"
@@ -32,6 +33,24 @@ static void drop_own_outputs(const char *output_folder, io_manifest *manifest)
     manifest->n_cases = n_kept;
 }
 
+/* A list may name anything: a case whose image would be replaced by its own label map is refused. */
+static io_status check_overlap(const char *output_folder, const io_manifest *manifest)
+{
+    for (size_t i = 0; i < manifest->n_cases; i++) {
+        const io_case *c = &manifest->cases[i];
+        struct stat input, output;
+        char *path = NULL;
+        bool is_same;
+        IO_TRY(pipe_case_path(output_folder, c->id, "_dseg.nii.gz", &path));
+        is_same = stat(path, &output) == 0 && stat(c->path, &input) == 0 && input.st_dev == output.st_dev && input.st_ino == output.st_ino;
+        io_free(&path);
+        if (is_same)
+            return IO_FAIL(IO_ERR_ARGUMENT, "case %s: its label map would replace its image %s; give another output folder or name", c->id,
+                           c->path);
+    }
+    return IO_OK;
+}
+
 static io_status find_cases(const job_segment_options *options, io_manifest **out)
 {
     if (options->list && !io_file_exists(options->list))
@@ -41,7 +60,7 @@ static io_status find_cases(const job_segment_options *options, io_manifest **ou
     else
         IO_TRY(io_manifest_from_paths(options->inputs, options->n_inputs, out));
     drop_own_outputs(options->output, *out);
-    if ((*out)->n_cases > 0) return IO_OK;
+    if ((*out)->n_cases > 0) return check_overlap(options->output, *out);
     io_manifest_free(out);
     return IO_FAIL(IO_ERR_NOT_FOUND, "no case was given; expected NIfTI files (.nii, .nii.gz, .nii.zst, .hdr + .img)");
 }

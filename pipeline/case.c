@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "io/file.h"
+#include "io/hash.h"
 #include "io/memory.h"
 #include "io/nifti.h"
 #include "pipeline/preview.h"
@@ -69,29 +70,59 @@ io_status pipe_case_path(const char *folder, const char *id, const char *suffix,
     return status;
 }
 
-static bool has_output(const pipe_outputs *outputs, const char *id, const char *suffix)
+bool pipe_case_has_record(const pipe_outputs *outputs, const char *id)
 {
     char *path = NULL;
     bool exists = false;
 
-    if (pipe_case_path(outputs->folder, id, suffix, &path) == IO_OK) exists = io_file_exists(path);
+    if (pipe_case_path(outputs->folder, id, "_dseg.json", &path) == IO_OK) exists = io_file_exists(path);
     io_free(&path);
     return exists;
 }
 
-bool pipe_case_has_record(const pipe_outputs *outputs, const char *id)
+io_status pipe_case_remove(const pipe_outputs *outputs, const char *id)
 {
-    return has_output(outputs, id, "_dseg.json");
+    static const char *const suffixes[] = {"_dseg.json", "_dseg.nii.gz", "_preview.png"};
+
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        char *path = NULL;
+        io_status status = pipe_case_path(outputs->folder, id, suffixes[i], &path);
+        if (status == IO_OK) status = io_file_remove(path);
+        io_free(&path);
+        IO_TRY(status);
+    }
+    return IO_OK;
 }
 
-static bool record_has_stats(const char *record_path)
+static bool has_equal_preview(const io_json *record, const char *preview_path)
 {
-    io_json *record = NULL;
-    bool has_stats = false;
+    const char *expected = io_json_get_text(record, "preview_sha256");
+    char found[65];
 
-    if (io_json_read(record_path, MAX_RECORD_BYTES, &record) == IO_OK) has_stats = io_json_get(record, "stats") != NULL;
+    return expected && io_file_exists(preview_path) && io_hash_file(preview_path, found) == IO_OK && !strcmp(found, expected);
+}
+
+/* What was asked for beside the label map. */
+static io_status check_extras(const pipe_outputs *outputs, const char *id, const char *record_path, bool *is_done, char reason[160])
+{
+    io_status status = IO_OK;
+    io_json *record = NULL;
+    char *preview_path = NULL;
+
+    IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, id, "_preview.png", &preview_path));
+    IO_TRY_GOTO(status, done, io_json_read(record_path, MAX_RECORD_BYTES, &record));
+    if (outputs->stats && !io_json_get(record, "stats")) {
+        *is_done = false;
+        snprintf(reason, 160, "its statistics are not there");
+    }
+    if (outputs->preview && !has_equal_preview(record, preview_path)) {
+        *is_done = false;
+        snprintf(reason, 160, "its preview is not there, or not the one the record tells of");
+    }
+done:
     io_json_free(&record);
-    return has_stats;
+    io_free(&preview_path);
+    return status;
 }
 
 io_status pipe_case_check_done(const pipe_outputs *outputs, const char *id, const char *path, bool *is_done, char reason[160])
@@ -107,14 +138,7 @@ io_status pipe_case_check_done(const pipe_outputs *outputs, const char *id, cons
     IO_TRY_GOTO(status, done, io_nifti_hash(path, sha256));
     key.input_sha256 = sha256;
     IO_TRY_GOTO(status, done, io_record_check(record_path, output_path, &key, is_done, reason));
-    if (*is_done && outputs->preview && !has_output(outputs, id, "_preview.png")) {
-        *is_done = false;
-        snprintf(reason, 160, "its preview is not there");
-    }
-    if (*is_done && outputs->stats && !record_has_stats(record_path)) {
-        *is_done = false;
-        snprintf(reason, 160, "its statistics are not there");
-    }
+    if (*is_done && (outputs->preview || outputs->stats)) status = check_extras(outputs, id, record_path, is_done, reason);
 done:
     io_free(&output_path);
     io_free(&record_path);
@@ -160,29 +184,43 @@ done:
     return status;
 }
 
+/* A picture of earlier labels must not stay beside these, whether a new one is wanted or not. */
+static io_status write_preview(const pipe_case *work, const void *labels, const pipe_outputs *outputs, io_json *details)
+{
+    io_status status = IO_OK;
+    char *path = NULL;
+    char sha256[65];
+
+    IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, work->id, "_preview.png", &path));
+    IO_TRY_GOTO(status, done, io_file_remove(path));
+    if (!outputs->preview) goto done;
+    IO_TRY_GOTO(status, done, pipe_preview_write(path, work->volume, labels, outputs->label_bytes, outputs->names, outputs->options));
+    IO_TRY_GOTO(status, done, io_hash_file(path, sha256));
+    status = io_json_put_text(details, "preview_sha256", sha256);
+done:
+    io_free(&path);
+    return status;
+}
+
 io_status pipe_case_write(const pipe_case *work, const void *labels, const pipe_outputs *outputs, io_json *details)
 {
     io_status status = IO_OK;
-    char *output_path = NULL, *preview_path = NULL, *record_path = NULL;
+    char *output_path = NULL, *record_path = NULL;
     char sha256[65];
     const double start = now();
     io_record_key key = outputs->key;
 
     key.input_sha256 = work->volume->sha256;
     IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, work->id, "_dseg.nii.gz", &output_path));
-    IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, work->id, "_preview.png", &preview_path));
     IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, work->id, "_dseg.json", &record_path));
     IO_TRY_GOTO(status, done,
                 io_nifti_write_labels(output_path, &work->volume->grid, labels, outputs->label_bytes, outputs->names_xml, sha256));
-    if (outputs->preview)
-        IO_TRY_GOTO(status, done,
-                    pipe_preview_write(preview_path, work->volume, labels, outputs->label_bytes, outputs->names, outputs->options));
+    IO_TRY_GOTO(status, done, write_preview(work, labels, outputs, details));
     if (outputs->stats) IO_TRY_GOTO(status, done, add_stats(work, labels, outputs, details));
     IO_TRY_GOTO(status, done, io_json_put_number(details, "write_s", now() - start));
     status = io_record_write(record_path, &key, sha256, details);
 done:
     io_free(&record_path);
-    io_free(&preview_path);
     io_free(&output_path);
     return status;
 }

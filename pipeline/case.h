@@ -44,12 +44,15 @@ io_status pipe_case_path(const char *folder, const char *id, const char *suffix,
 
 /* Is there a record at all? Cheap; false means there is nothing to verify. */
 bool pipe_case_has_record(const pipe_outputs *outputs, const char *id);
-/* Done: the record agrees with input, weights, options and version, the label map with the record, and preview and statistics are there
- * when asked for. Reads input and output once. reason (at least 160 bytes) tells why not. */
+/* Done: the record agrees with input, weights, options and version, the label map with the record, and so do preview and statistics when
+ * they are asked for. Reads input and output once. reason (at least 160 bytes) tells why not. */
 io_status pipe_case_check_done(const pipe_outputs *outputs, const char *id, const char *path, bool *is_done, char reason[160]);
 
+/* Removes record, label map and preview of an earlier run, in this order: a case that is begun again shows nothing until it is done. */
+io_status pipe_case_remove(const pipe_outputs *outputs, const char *id);
+
 /* Writes label map, preview, then the record with details (borrowed; gains the statistics). labels is [nz][ny][nx] of
- * outputs->label_bytes. */
+ * outputs->label_bytes. details gain the preview's SHA-256 too; a preview that is not asked for is removed. */
 io_status pipe_case_write(const pipe_case *work, const void *labels, const pipe_outputs *outputs, io_json *details);
 
 #endif

@@ -56,6 +56,24 @@ class BadCases(unittest.TestCase):
         self.assertEqual(samed.stamps(self.out), before)
         self.assertFalse(os.path.exists(os.path.join(self.out, "failed.tsv")))
 
+    def test_nothing_old_stands_for_a_failed_case(self):
+        samed.check(samed.segment(self.folder, self.out, "-q", "--preview", images=self.images))
+        os.truncate(os.path.join(self.images, "c0.nii.gz"), 400)
+        samed.check(samed.segment(self.folder, self.out, "-q", images=self.images), 3)
+        self.assertEqual([row["case"] for row in samed.table(os.path.join(self.out, "failed.tsv"))], ["c0"])
+        self.assertEqual([name for name in os.listdir(self.out) if name.startswith("c0")], [])
+        self.assertEqual(len(samed.label_maps(self.out)), 4)
+
+    def test_image_is_not_replaced_by_its_label_map(self):
+        image, listing = os.path.join(self.images, "one_dseg.nii.gz"), samed.path("own.tsv")
+        os.rename(os.path.join(self.images, "c0.nii.gz"), image)
+        before = samed.digest(image)
+        with open(listing, "w", encoding="utf-8") as stream:
+            stream.write(f"one\t{image}\n")
+        process = samed.run("segment", "--list", listing, "-o", self.images, *samed.weights(self.folder), "--image-size", samed.SIZE, "-q")
+        self.assertIn("would replace its image", samed.check(process, 2).stderr)
+        self.assertEqual(samed.digest(image), before)
+
     def test_missing_file_is_a_failed_case(self):
         listing = samed.path("cases.tsv")
         with open(listing, "w", encoding="utf-8") as stream:

@@ -97,6 +97,25 @@ class Outputs(unittest.TestCase):
         self.assertEqual(len(samed.table(os.path.join(out, "stats.tsv"))), 45)
 
 
+    def test_preview_is_of_these_labels(self):
+        """A picture of other options, or a damaged one, never counts as this run's."""
+        out, picture = samed.path("pictures"), samed.path("pictures", "c0_preview.png")
+        other = ("-q", "--window", "-50", "60")
+        samed.check(samed.segment(self.folder, out, "-q", "--preview"))
+        first = samed.digest(picture)
+        samed.check(samed.segment(self.folder, out, *other))
+        self.assertFalse(os.path.exists(picture))
+        samed.check(samed.segment(self.folder, out, *other, "--preview"))
+        second = samed.digest(picture)
+        self.assertNotEqual(second, first)
+        self.assertEqual(samed.read_json(out, "c0_dseg.json")["preview_sha256"], second)
+        os.truncate(picture, 100)
+        before = samed.stamps(out)
+        samed.check(samed.segment(self.folder, out, *other, "--preview"))
+        self.assertEqual(samed.digest(picture), second)
+        self.assertEqual([name for name, stamp in samed.stamps(out).items() if stamp != before[name]], ["c0_dseg.json"])
+
+
 class Words(unittest.TestCase):
     def test_launch_lines(self):
         folder = samed.study()

@@ -41,8 +41,12 @@ class Restart(unittest.TestCase):
         self.assertTrue(os.path.exists(os.path.join(self.out, "done")))
 
     def test_killed_alone(self):
+        os.makedirs(self.out)
+        for name in ("done", "failed.tsv", "run.json"):  # of an earlier run: no word about this one
+            with open(os.path.join(self.out, name), "w", encoding="utf-8") as stream:
+                stream.write("0\n")
         samed.kill_all(self.run_until(2, 0))
-        self.assertFalse(os.path.exists(os.path.join(self.out, "done")))
+        self.assertEqual([name for name in ("done", "failed.tsv", "run.json") if os.path.exists(os.path.join(self.out, name))], [])
         self.finish()
 
     def test_killed_on_two_ranks_continued_on_three(self):
