@@ -2,6 +2,7 @@
  */
 #include "io/zip.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -337,6 +338,7 @@ static io_status check_crc(const io_zip *zip, const io_zip_entry *entry, const u
 
 io_status io_zip_check(const io_zip *zip, const io_zip_entry *entry)
 {
+    assert(!entry->is_deflated);
     return check_crc(zip, entry, zip->bytes + entry->offset);
 }
 
