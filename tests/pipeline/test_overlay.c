@@ -1,0 +1,161 @@
+/* The pictures of the worst cases, read back: contours of both sides in their colours, as radiologists look. */
+#include "tests/check.h"
+
+#include <png.h>
+
+#include "io/memory.h"
+#include "io/nifti.h"
+#include "pipeline/overlay.h"
+
+enum { SIDE = 40, N = SIDE * SIDE * SIDE };
+
+static const uint8_t green[3] = PIPE_OVERLAY_REFERENCE, magenta[3] = PIPE_OVERLAY_PREDICTION, white[3] = PIPE_OVERLAY_BOTH;
+
+typedef struct panel {
+    double x[2], y[2]; /* mean place of the reference's and the prediction's contour pixels */
+    int n[2], n_both;
+} panel;
+
+static void build(pipe_label_volume *volume, uint8_t *organs)
+{
+    memset(organs, 0, N);
+    *volume = (pipe_label_volume){.organs = organs, .organ_bytes = 1, .n_voxels = N};
+    io_grid_create_plain((const int64_t[3]){SIDE, SIDE, SIDE}, (const double[3]){2, 2, 2}, (const double[3]){0, 0, 0}, &volume->grid);
+}
+
+/* A cube of 6 voxels with its centre `shift` voxels from the middle along an axis. */
+static void paint(uint8_t *organs, int axis, int shift)
+{
+    int low[3] = {17, 17, 17};
+
+    low[axis] += shift;
+    for (int k = low[2]; k < low[2] + 6; k++)
+        for (int j = low[1]; j < low[1] + 6; j++)
+            for (int i = low[0]; i < low[0] + 6; i++) organs[(k * SIDE + j) * SIDE + i] = 1;
+}
+
+static void read_panel(const uint8_t *rgb, int width, int height, int left, int right, panel *p)
+{
+    *p = (panel){.n_both = 0};
+    for (int y = 0; y < height; y++) {
+        for (int x = left; x < right; x++) {
+            const uint8_t *pixel = rgb + ((size_t)y * (size_t)width + (size_t)x) * 3;
+            const int side = !memcmp(pixel, green, 3) ? 0 : !memcmp(pixel, magenta, 3) ? 1 : -1;
+            p->n_both += !memcmp(pixel, white, 3);
+            if (side < 0) continue;
+            p->x[side] += x;
+            p->y[side] += y;
+            p->n[side]++;
+        }
+    }
+    for (int side = 0; side < 2; side++) {
+        p->x[side] /= p->n[side];
+        p->y[side] /= p->n[side];
+    }
+}
+
+/* Draws reference and prediction and takes the three panels apart: all cubic here, the axial one first; 6 pixels between them. */
+static void draw(const pipe_label_volume *reference, const pipe_label_volume *prediction, const int extents[3][2], panel panels[3])
+{
+    io_labels *labels = NULL;
+    png_image image = {.version = PNG_IMAGE_VERSION};
+    uint8_t *png = NULL, *rgb;
+    size_t n_bytes = 0;
+    double longest = 0;
+    int left = 0;
+
+    check_ok(io_labels_default(9, &labels));
+    check_ok(pipe_overlay_draw(reference, prediction, labels, "no_such_image.nii", &png, &n_bytes));
+    assert_true(png_image_begin_read_from_memory(&image, png, n_bytes));
+    image.format = PNG_FORMAT_RGB;
+    rgb = malloc(PNG_IMAGE_SIZE(image));
+    assert_true(png_image_finish_read(&image, NULL, rgb, 0, NULL));
+    for (int p = 0; p < 3; p++) longest = fmax(longest, fmax(extents[p][0], extents[p][1]));
+    for (int p = 0; p < 3; p++) {
+        const int width = (int)(extents[p][0] * 330 / longest + 0.5);
+        read_panel(rgb, (int)image.width, (int)image.height, left, left + width, &panels[p]);
+        left += width + 6;
+    }
+    free(rgb);
+    io_free(&png);
+    io_labels_free(&labels);
+}
+
+/* On this RAS+ grid the reference lies towards the right, the front or the head, the prediction on the other side. */
+static void draw_shifted(int axis, panel panels[3])
+{
+    static uint8_t reference_organs[N], prediction_organs[N];
+    pipe_label_volume reference, prediction;
+    int shown[3] = {6 + 22, 6 + 22, 6 + 22}; /* voxels: the cube and margins of 20 mm and one voxel */
+
+    shown[axis] = 6 + 12 + 22;
+    build(&reference, reference_organs);
+    build(&prediction, prediction_organs);
+    paint(reference_organs, axis, 6);
+    paint(prediction_organs, axis, -6);
+    draw(&reference, &prediction, (const int[3][2]){{shown[0], shown[1]}, {shown[0], shown[2]}, {shown[1], shown[2]}}, panels);
+}
+
+static void test_radiological_directions(void **state)
+{
+    panel p[3];
+
+    draw_shifted(0, p); /* the patient's right is on the left */
+    assert_true(p[0].n[0] > 20 && p[0].n[1] > 20);
+    assert_true(p[0].x[0] < p[0].x[1] - 50);
+    assert_true(p[1].x[0] < p[1].x[1] - 50);
+    check_near(p[0].y[0], p[0].y[1], 1.5); /* the two cubes' rows are the same; a pixel is a fraction of a voxel */
+    draw_shifted(1, p);                    /* the front is up, and on the left of the sagittal plane */
+    assert_true(p[0].y[0] < p[0].y[1] - 50);
+    assert_true(p[2].x[0] < p[2].x[1] - 50);
+    draw_shifted(2, p); /* the head is up */
+    assert_true(p[1].y[0] < p[1].y[1] - 50);
+    assert_true(p[2].y[0] < p[2].y[1] - 50);
+}
+
+static void test_equal_maps_show_one_line(void **state)
+{
+    static uint8_t organs[N];
+    pipe_label_volume volume;
+    panel p[3];
+
+    build(&volume, organs);
+    paint(organs, 0, 0);
+    draw(&volume, &volume, (const int[3][2]){{28, 28}, {28, 28}, {28, 28}}, p);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(p[i].n[0], 0);
+        assert_int_equal(p[i].n[1], 0);
+        assert_true(p[i].n_both > 20);
+    }
+}
+
+/* Nothing to show, one voxel, one slice: still a picture. */
+static void test_odd_volumes(void **state)
+{
+    static const int64_t dims[3][3] = {{1, 1, 1}, {300, 200, 1}, {1, 1, 700}};
+    io_labels *labels = NULL;
+
+    check_ok(io_labels_default(9, &labels));
+    for (int i = 0; i < 3; i++) {
+        pipe_label_volume volume = {.organ_bytes = 2, .n_voxels = dims[i][0] * dims[i][1] * dims[i][2]};
+        uint8_t *png = NULL;
+        size_t n_bytes = 0;
+        io_grid_create_plain(dims[i], (const double[3]){0.5, 1, 30}, (const double[3]){0, 0, 0}, &volume.grid);
+        check_ok(io_alloc((size_t)volume.n_voxels, 2, &volume.organs));
+        check_ok(pipe_overlay_draw(&volume, &volume, labels, NULL, &png, &n_bytes));
+        assert_true(n_bytes > 60 && !memcmp(png, "\x89PNG", 4));
+        io_free(&png);
+        io_free(&volume.organs);
+    }
+    io_labels_free(&labels);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_radiological_directions),
+        cmocka_unit_test(test_equal_maps_show_one_line),
+        cmocka_unit_test(test_odd_volumes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
