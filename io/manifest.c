@@ -130,6 +130,12 @@ static bool has_header(char *const *names, size_t i)
     return false;
 }
 
+bool io_folder_has_case(char *const *names, size_t i)
+{
+    if (names[i][0] == '.' || !io_nifti_is_name(names[i])) return false;
+    return !is_image_of_pair(names[i]) || !has_header(names, i);
+}
+
 /* A folder's NIfTI files; hidden ones ("._scan.nii" of macOS, our own temporary files) are no cases. */
 static io_status add_folder(builder *b, const char *folder)
 {
@@ -140,8 +146,7 @@ static io_status add_folder(builder *b, const char *folder)
 
     IO_TRY_GOTO(status, done, io_folder_list(folder, &names, &n_names));
     for (size_t i = 0; i < n_names; i++) {
-        if (names[i][0] == '.' || !io_nifti_is_name(names[i])) continue;
-        if (is_image_of_pair(names[i]) && has_header(names, i)) continue;
+        if (!io_folder_has_case(names, i)) continue;
         io_free(&path);
         IO_TRY_GOTO(status, done, io_path_join(folder, names[i], &path));
         if (io_file_exists(path)) IO_TRY_GOTO(status, done, add_path(b, path));

@@ -2,6 +2,7 @@
 #ifndef IO_MANIFEST_H
 #define IO_MANIFEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,10 @@ io_status io_manifest_from_paths(const char *const *inputs, size_t n_inputs, io_
  * relative to the list's folder. Faults name the line. */
 io_status io_manifest_read(const char *path, io_manifest **out);
 io_status io_manifest_parse(const char *text, const char *name, const char *folder, io_manifest **out);
+
+/* Whether names[i] of a folder's sorted names (io_folder_list) is a case by its name: NIfTI, not hidden, not the image of a pair whose
+ * header is there too. */
+bool io_folder_has_case(char *const *names, size_t i);
 
 /* The id of a path; *out with io_free. */
 io_status io_case_id(const char *path, char **out);

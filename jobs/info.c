@@ -7,6 +7,7 @@
 #include "io/hash.h"
 #include "io/json.h"
 #include "io/log.h"
+#include "io/manifest.h"
 #include "io/memory.h"
 #include "io/nifti.h"
 #include "io/tensors.h"
@@ -207,21 +208,7 @@ done:
     return status;
 }
 
-/* The .img of a pair is shown with its .hdr. */
-static bool is_shown(const char *folder, const char *name)
-{
-    char header[4096];
-    const size_t n = strlen(name);
-
-    if (is_weights_name(name)) return true;
-    if (!io_nifti_is_name(name)) return false;
-    if (!io_path_has_suffix(name, ".img") && !io_path_has_suffix(name, ".img.gz")) return true;
-    snprintf(header, sizeof header, "%s/%.*s.hdr", folder, (int)(n - (io_path_has_suffix(name, ".gz") ? 7 : 4)), name);
-    if (io_file_exists(header)) return false;
-    strncat(header, ".gz", sizeof header - strlen(header) - 1);
-    return !io_file_exists(header);
-}
-
+/* What `samed segment` would take from this folder, and weights. */
 static io_status show_folder(const info_options *options, const char *folder, int64_t *n_files, int64_t *n_refused)
 {
     io_status status = IO_OK;
@@ -231,11 +218,14 @@ static io_status show_folder(const info_options *options, const char *folder, in
     IO_TRY(io_folder_list(folder, &names, &n_names));
     for (size_t i = 0; i < n_names && status == IO_OK; i++) {
         bool is_refused = false;
-        if (!is_shown(folder, names[i])) continue;
+        const bool is_weights = names[i][0] != '.' && is_weights_name(names[i]);
+        if (!is_weights && !io_folder_has_case(names, i)) continue;
         status = io_path_join(folder, names[i], &path);
-        if (status == IO_OK) status = show_file(options, path, &is_refused);
-        *n_files += 1;
-        *n_refused += is_refused;
+        if (status == IO_OK && io_file_exists(path)) {
+            status = show_file(options, path, &is_refused);
+            *n_files += 1;
+            *n_refused += is_refused;
+        }
         io_free(&path);
     }
     io_names_free(&names, n_names);

@@ -51,6 +51,18 @@ class Info(unittest.TestCase):
         self.assertIsNone(found["c0.nii.gz"])
         self.assertIn("8 files, 3 would be refused", samed.check(samed.run("info", "--check", images, bad), 3).stdout)
 
+    def test_folder_holds_what_segment_would_take(self):
+        """Hidden files and folders are no cases, and a pair is one."""
+        folder = samed.path("info.folder")
+        os.makedirs(os.path.join(folder, "subfolder.nii"))
+        for name in ("._scan.nii.gz", ".hidden.pth"):
+            with open(os.path.join(folder, name), "wb") as stream:
+                stream.write(b"Mac OS X")
+        samed.write_nifti(os.path.join(folder, "scan.nii"), (2, 2, 2), payload=bytes(16))
+        for name in ("pair.hdr", "pair.img"):
+            samed.write_nifti(os.path.join(folder, name), (2, 2, 2), magic=b"ni1\0", payload=bytes(16))
+        self.assertEqual([os.path.basename(entry["path"]) for entry in self.describe("--check", folder)], ["pair.hdr", "scan.nii"])
+
     def test_missing_file(self):
         self.assertEqual(self.describe("/nowhere.nii", code=3)[0]["refused"], "not_found")
 
