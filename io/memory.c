@@ -1,15 +1,31 @@
 /* See memory.h. */
 #include "io/memory.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum {
     ALIGNMENT = 64,        /* one cache line, one AVX-512 register */
     HUGE_PAGE = 2 << 20,   /* of x86-64 and of most arm64 kernels */
     HUGE_BLOCK = 16 << 20, /* from here on a block lies in huge pages: touching 80 MB first costs 2 ms instead of 30 */
 };
+
+static _Atomic uint64_t limit_bytes;
+
+void io_memory_set_limit(uint64_t n_bytes)
+{
+    atomic_store(&limit_bytes, n_bytes);
+}
+
+uint64_t io_memory_limit(void)
+{
+    const uint64_t limit = atomic_load(&limit_bytes), machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+    return limit > 0 && limit < machine ? limit : machine;
+}
 
 io_status io_size_mul(size_t a, size_t b, size_t *out)
 {

@@ -17,6 +17,11 @@ io_status io_alloc(size_t n, size_t size, void **out);
 /* Grows *block to n * size bytes, keeping its first used bytes; new bytes are not initialised. */
 io_status io_grow(void **block, size_t used_bytes, size_t n, size_t size);
 
+/* Bytes that this process may use at most: what io_memory_set_limit said, else the machine's memory. Nothing is counted against it; it
+ * is for refusing what cannot fit before it is tried. 0 removes the limit. */
+void io_memory_set_limit(uint64_t n_bytes);
+uint64_t io_memory_limit(void);
+
 /* Copy of a string; *out with io_free. */
 io_status io_string_copy(const char *text, char **out);
 

@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "io/file.h"
 #include "io/hash.h"
@@ -227,14 +226,15 @@ static void swap_bytes(void *voxels, int64_t n, size_t n_bytes)
         for (int64_t i = 0; i < n; i++) v64[i] = __builtin_bswap64(v64[i]);
 }
 
-/* A compressed file may truly hold more than this machine: better said now than by the kernel's memory killer. */
+/* A compressed file may truly hold more than this process may use: better said now than by the kernel's memory killer. A fault of the case
+ * (not IO_ERR_MEMORY): others may fit. */
 static io_status check_memory(const source *s)
 {
-    const uint64_t machine_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t limit = io_memory_limit();
 
-    if (s->header.data_bytes <= machine_bytes) return IO_OK;
-    return IO_FAIL(IO_ERR_MEMORY, "%s: the voxels take %llu bytes, this machine has %llu; use a larger machine", s->name,
-                   (unsigned long long)s->header.data_bytes, (unsigned long long)machine_bytes);
+    if (s->header.data_bytes <= limit) return IO_OK;
+    return IO_FAIL(IO_ERR_RANGE, "%s: the voxels take %llu bytes, samed may use %llu here; use a larger machine or ask for more memory",
+                   s->name, (unsigned long long)s->header.data_bytes, (unsigned long long)limit);
 }
 
 static io_status read_voxels(source *s, io_volume *volume)

@@ -194,6 +194,15 @@ done:
     return status;
 }
 
+void job_memory_limit_apply(void)
+{
+    double quota_cpus;
+    uint64_t memory_limit;
+
+    find_limits(&quota_cpus, &memory_limit);
+    io_memory_set_limit(memory_limit);
+}
+
 int job_threads_alone(int requested_threads)
 {
     cpu_set_t mask;

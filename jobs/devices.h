@@ -31,4 +31,7 @@ io_status job_device_share_find(const job_comm *world, int requested_threads, jo
 /* The same for a command that runs alone. */
 int job_threads_alone(int requested_threads);
 
+/* Tells io/memory.h what the cgroup allows, so that volumes which cannot fit are refused one by one instead of ending the run. */
+void job_memory_limit_apply(void);
+
 #endif

@@ -5,6 +5,7 @@
 
 #include "jobs/comm.h"
 #include "jobs/commands.h"
+#include "jobs/devices.h"
 #include "jobs/exits.h"
 
 typedef struct command {
@@ -80,5 +81,6 @@ int main(int argc, char **argv)
 
     if (!chosen) return leave_after_first(run_without_command(name));
     argv[1] = chosen->title;
+    job_memory_limit_apply();
     return leave_after_first(chosen->run(argc - 1, argv + 1));
 }

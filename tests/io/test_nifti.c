@@ -405,6 +405,24 @@ static void test_int16_and_plain_grid(void **state)
     check_fails(IO_ERR_RANGE, io_nifti_write_int16("i.nii.gz", &grid, voxels, 1, 0));
 }
 
+static void test_what_does_not_fit_is_refused(void **state)
+{
+    int16_t voxels[4 * 3 * 2] = {0};
+    const double spacing[3] = {1, 1, 1}, origin[3] = {0, 0, 0};
+    io_volume *volume = NULL;
+    io_grid grid;
+
+    io_grid_create_plain((int64_t[3]){4, 3, 2}, spacing, origin, &grid);
+    check_ok(io_nifti_write_int16("fits.nii.gz", &grid, voxels, 1, 0));
+    io_memory_set_limit(sizeof voxels - 1);
+    check_fails(IO_ERR_RANGE, io_nifti_read("fits.nii.gz", &volume));
+    io_memory_set_limit(sizeof voxels);
+    check_ok(io_nifti_read("fits.nii.gz", &volume));
+    io_volume_free(&volume);
+    io_memory_set_limit(0);
+    assert_true(io_memory_limit() > 1 << 20); /* the machine's own */
+}
+
 static void test_names(void **state)
 {
     static const char *const good[] = {"a.nii", "a.nii.gz", "a.NII.GZ", "a.nii.zst", "b/a.hdr", "a.hdr.gz", "a.img", "a.img.gz"};
@@ -431,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_labels_keep_the_grid_bit_for_bit),
         cmocka_unit_test(test_written_header_bytes),
         cmocka_unit_test(test_int16_and_plain_grid),
+        cmocka_unit_test(test_what_does_not_fit_is_refused),
         cmocka_unit_test(test_names),
     };
     mkdir("nifti", 0777); /* tests run side by side in one folder */
