@@ -76,6 +76,7 @@ static io_status open_temporary(io_writer *writer)
 {
     static atomic_uint counter;
     char host[HOST_BYTES], name[NAME_KEPT + HOST_BYTES + 64];
+    int code = 0;
 
     get_host(host);
     for (int i = 0; i < MAX_TRIES; i++) {
@@ -84,10 +85,12 @@ static io_status open_temporary(io_writer *writer)
         IO_TRY(io_path_join(writer->folder, name, &writer->temporary));
         writer->descriptor = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (writer->descriptor >= 0) return IO_OK;
+        code = errno; /* freeing may change it */
         io_free(&writer->temporary);
-        if (errno != EEXIST) break; /* an earlier process of the same id may have been killed: take the next number */
+        if (code != EEXIST) break; /* an earlier process of the same id may have been killed: take the next number */
     }
-    if (errno == ENOSPC || errno == EDQUOT) return fail_storing(writer, errno);
+    if (code == ENOSPC || code == EDQUOT) return fail_storing(writer, code);
+    errno = code;
     return IO_FAIL_ERRNO("%s: cannot create a file in the folder %s", writer->path, writer->folder);
 }
 
