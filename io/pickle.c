@@ -1,6 +1,7 @@
 /* See pickle.h. Source: CPython's Lib/pickletools.py, which documents every instruction; spec 1.7 lists those that torch.save writes.
  *
- * Memory is bounded by the pickle's own length: every value, link and stack slot is paid for by at least one byte of it. */
+ * Memory is bounded: every value, link and stack slot is paid for by at least one byte of the pickle. Memo slots are not, since one
+ * instruction may name a far one; there are at most VALUES_MAX of them, 8 MiB. */
 #include "io/pickle.h"
 
 #include <stdio.h>
