@@ -206,6 +206,7 @@ bool job_all_ok(const job_comm *comm, io_status *status, int *culprit)
     int first_bad = *status == IO_OK ? comm->size : comm->rank;
     MPI_Request request;
 
+    if (*status != IO_OK) snprintf(verdict.text, sizeof verdict.text, "%s", io_last_error_text()); /* the idle hook may fail too */
     if (comm->size > 1) {
         MPI_Iallreduce(MPI_IN_PLACE, &first_bad, 1, MPI_INT, MPI_MIN, comm->handle, &request);
         job_comm_wait(&request);
@@ -213,10 +214,9 @@ bool job_all_ok(const job_comm *comm, io_status *status, int *culprit)
     if (culprit) *culprit = first_bad;
     if (first_bad == comm->size) return true;
     if (comm->size == 1) return false;
-    if (comm->rank == first_bad) snprintf(verdict.text, sizeof verdict.text, "%s", io_last_error_text());
     job_comm_bcast(comm, &verdict, sizeof verdict, first_bad);
     *status = verdict.status;
-    if (comm->rank != first_bad) (void)IO_FAIL(verdict.status, "%s", verdict.text);
+    (void)IO_FAIL(verdict.status, "%s", verdict.text);
     return false;
 }
 

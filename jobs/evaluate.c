@@ -9,10 +9,9 @@
 #include "io/memory.h"
 #include "jobs/commands.h"
 #include "jobs/exits.h"
+#include "jobs/output.h"
 #include "jobs/selfcheck.h"
 #include "jobs/stop.h"
-
-enum { MAX_TEMPORARY_AGE_S = 24 * 3600 };
 
 /* Lines of a rank, so that a log of many ranks can be read; rank 0's bar makes way. */
 static void write_line(io_log_level level, const char *line, void *context)
@@ -34,38 +33,10 @@ static void set_log(evaluate_run *run)
     io_log_set_sink(write_line, run);
 }
 
-static int exit_of(io_status status)
-{
-    switch (status) {
-    case IO_OK: return JOB_EXIT_DONE;
-    case IO_ERR_MEMORY:
-    case IO_ERR_NO_SPACE: return JOB_EXIT_RUN;
-    case IO_ERR_STOPPED: return JOB_EXIT_STOPPED;
-    default: return JOB_EXIT_USAGE;
-    }
-}
-
 /* Another report that does not fit is a wrong option; everything else that can fail at the end is the run's. */
 static int exit_of_report(io_status status)
 {
     return status == IO_ERR_FORMAT || status == IO_ERR_MISMATCH ? JOB_EXIT_USAGE : JOB_EXIT_RUN;
-}
-
-/* status is the same on all ranks (job_all_ok): one line from rank 0. */
-static int leave(const evaluate_run *run, io_status status, int exit_code)
-{
-    if (status != IO_OK && run->world.rank == 0) io_log(IO_LOG_ERROR, "%s", io_last_error_text());
-    return exit_code;
-}
-
-static io_status remove_output(const char *folder, const char *name)
-{
-    char *path = NULL;
-    io_status status = io_path_join(folder, name, &path);
-
-    if (status == IO_OK) status = io_file_remove(path);
-    io_free(&path);
-    return status;
 }
 
 /* Rank 0: the folder is there, ours alone, and without an older report's files: no mixture of two reports can be left. */
@@ -73,13 +44,9 @@ static io_status open_output(evaluate_run *run)
 {
     static const char *const names[] = {"done",         "failed.tsv",  "metrics.csv", "summary.csv", "compare.csv",
                                         "summary.json", "report.html", "table.tex",   "run.json",    "nnunet/summary.json"};
-    const char *folder = run->options->output;
 
-    IO_TRY(io_folder_create(folder));
-    IO_TRY(job_lock_take(folder, &run->lock));
-    IO_TRY(io_folder_clean(folder, MAX_TEMPORARY_AGE_S));
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) IO_TRY(remove_output(folder, names[i]));
-    return IO_OK;
+    IO_TRY(job_output_open(run->options->output, &run->lock));
+    return job_output_remove(run->options->output, names, sizeof names / sizeof *names);
 }
 
 /* "reference=btcv" is for the references only; without a side a map is for both. */
@@ -244,11 +211,11 @@ static int evaluate_all(evaluate_run *run)
     int exit_code = JOB_EXIT_RUN;
 
     if (run->world.rank == 0) status = open_output(run);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_RUN);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     if (run->world.rank == 0)
         io_log(IO_LOG_INFO, "%zu cases, %zu organs, %zu metrics", run->study->n_cases, run->study->n_organs, run->study->n_columns);
     status = measure_all(run);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_RUN);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     if (was_stopped(run)) {
         if (run->world.rank == 0)
             io_log(IO_LOG_WARN, "stopped by %s before all pairs were measured; no report was written", job_stop_name());
@@ -257,7 +224,7 @@ static int evaluate_all(evaluate_run *run)
     if (run->world.rank == 0) exit_code = choose_exit(run);
     job_comm_bcast(&run->world, &exit_code, sizeof exit_code, 0);
     status = job_evaluate_report(run);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, exit_of_report(status));
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, exit_of_report(status));
     return exit_code;
 }
 
@@ -266,15 +233,16 @@ static int plan_and_evaluate(evaluate_run *run)
 {
     io_status status = job_selfcheck_launch(job_comm_claimed_size(), run->world.size);
 
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_USAGE);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_USAGE);
     status = plan(run);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, exit_of(status));
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     status = list_pairs(run);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, status == IO_ERR_NOT_FOUND ? JOB_EXIT_NOTHING : exit_of(status));
+    if (!job_all_ok(&run->world, &status, NULL))
+        return job_exit_leave(&run->world, status, status == IO_ERR_NOT_FOUND ? JOB_EXIT_NOTHING : job_exit_of(status));
     status = check_agreement(run);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_RUN);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     status = create_queue(run);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_RUN);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     return evaluate_all(run);
 }
 
@@ -304,7 +272,7 @@ int job_evaluate_main(int argc, char **argv)
     status = job_comm_init(&run.world);
     set_log(&run);
     job_stop_install();
-    code = status == IO_OK ? plan_and_evaluate(&run) : leave(&run, status, JOB_EXIT_RUN);
+    code = status == IO_OK ? plan_and_evaluate(&run) : job_exit_leave(&run.world, status, JOB_EXIT_RUN);
     io_log_set_sink(NULL, NULL);
     free_run(&run);
     job_comm_finalize();

@@ -40,6 +40,7 @@ bool job_post_answer(job_post *post, int64_t *next);
 /* Leaders: news for rank 0. */
 void job_post_progress(job_post *post, int64_t n_slices);
 void job_post_outcome(job_post *post, const job_outcome *outcome);
+/* Any rank: a signal came. */
 void job_post_stop(job_post *post);
 /* Leaders: no more messages will come. */
 void job_post_leave(job_post *post);

@@ -10,11 +10,10 @@
 #include "io/nifti.h"
 #include "jobs/commands.h"
 #include "jobs/exits.h"
+#include "jobs/output.h"
 #include "jobs/selfcheck.h"
 #include "jobs/stop.h"
 #include "pipeline/case.h"
-
-enum { MAX_TEMPORARY_AGE_S = 24 * 3600 };
 
 /* Lines of a rank, so that a log of many ranks can be read; rank 0's bar makes way. */
 static void write_line(io_log_level level, const char *line, void *context)
@@ -34,24 +33,6 @@ static void set_log(prepare_run *run)
 
     io_log_set_level(levels[run->options->verbosity + 1]);
     io_log_set_sink(write_line, run);
-}
-
-/* A faulty option or folder is not retried by anything: 2. The rest: 1. */
-static int exit_of(io_status status)
-{
-    switch (status) {
-    case IO_OK: return JOB_EXIT_DONE;
-    case IO_ERR_MEMORY:
-    case IO_ERR_NO_SPACE: return JOB_EXIT_RUN;
-    default: return JOB_EXIT_USAGE;
-    }
-}
-
-/* status is the same on all ranks (job_all_ok): one line from rank 0. */
-static int leave(const prepare_run *run, io_status status, int exit_code)
-{
-    if (status != IO_OK && run->world.rank == 0) io_log(IO_LOG_ERROR, "%s", io_last_error_text());
-    return exit_code;
 }
 
 /* ---- labels ---- */
@@ -170,26 +151,13 @@ static void check_done(prepare_run *run)
 
 /* ---- the run ---- */
 
-static io_status remove_output(const char *folder, const char *name)
-{
-    char *path = NULL;
-    io_status status = io_path_join(folder, name, &path);
-
-    if (status == IO_OK) status = io_file_remove(path);
-    io_free(&path);
-    return status;
-}
-
 /* Rank 0: the folder is there, ours alone, and free of what an earlier run left half-done. */
 static io_status open_output(prepare_run *run)
 {
-    const char *folder = run->options->output;
+    static const char *const names[] = {"index.json", "failed.tsv"};
 
-    IO_TRY(io_folder_create(folder));
-    IO_TRY(job_lock_take(folder, &run->lock));
-    IO_TRY(io_folder_clean(folder, MAX_TEMPORARY_AGE_S));
-    IO_TRY(remove_output(folder, "index.json"));
-    return remove_output(folder, "failed.tsv");
+    IO_TRY(job_output_open(run->options->output, &run->lock));
+    return job_output_remove(run->options->output, names, sizeof names / sizeof *names);
 }
 
 /* Collective. */
@@ -212,7 +180,7 @@ static int prepare_all(prepare_run *run)
     int exit_code = JOB_EXIT_RUN;
 
     if (run->world.rank == 0) status = open_output(run);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, exit_of(status));
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     check_done(run);
     if (run->world.rank == 0) {
         io_log(IO_LOG_INFO, "%zu case%s, %lld of them done before; %lld slices to do", run->cases.n, run->cases.n == 1 ? "" : "s",
@@ -220,9 +188,9 @@ static int prepare_all(prepare_run *run)
         job_prepare_report_start(run);
     }
     if (run->n_left > 0) status = prepare_left(run);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, exit_of(status));
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     if (run->world.rank == 0) status = job_prepare_report_finish(run, &exit_code);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_RUN);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     job_comm_bcast(&run->world, &exit_code, sizeof exit_code, 0);
     return exit_code;
 }
@@ -232,15 +200,15 @@ static int plan_and_prepare(prepare_run *run)
 {
     io_status status = job_selfcheck_launch(job_comm_claimed_size(), run->world.size);
 
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_USAGE);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_USAGE);
     status = job_prepare_cases_find(&run->world, run->options, &run->cases);
-    if (status != IO_OK) return leave(run, status, status == IO_ERR_NOT_FOUND ? JOB_EXIT_NOTHING : exit_of(status));
+    if (status != IO_OK) return job_exit_leave(&run->world, status, status == IO_ERR_NOT_FOUND ? JOB_EXIT_NOTHING : job_exit_of(status));
     status = plan(run);
-    if (status != IO_OK) return leave(run, status, exit_of(status));
+    if (status != IO_OK) return job_exit_leave(&run->world, status, job_exit_of(status));
     if (!run->options->dry_run) return prepare_all(run);
     if (run->world.rank == 0) status = job_prepare_dry_run(run);
     (void)job_all_ok(&run->world, &status, NULL);
-    return leave(run, status, exit_of(status));
+    return job_exit_leave(&run->world, status, job_exit_of(status));
 }
 
 static void free_run(prepare_run *run)
@@ -274,7 +242,7 @@ int job_prepare_main(int argc, char **argv)
     job_stop_install(); /* before MPI: starting it takes a while on many nodes */
     status = job_comm_init(&run.world);
     set_log(&run);
-    code = status == IO_OK ? plan_and_prepare(&run) : leave(&run, status, JOB_EXIT_RUN);
+    code = status == IO_OK ? plan_and_prepare(&run) : job_exit_leave(&run.world, status, JOB_EXIT_RUN);
     io_log_set_sink(NULL, NULL);
     free_run(&run);
     job_comm_finalize();

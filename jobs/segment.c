@@ -5,15 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "io/file.h"
 #include "io/log.h"
-#include "io/memory.h"
 #include "jobs/commands.h"
 #include "jobs/exits.h"
+#include "jobs/output.h"
 #include "jobs/selfcheck.h"
 #include "jobs/stop.h"
-
-enum { MAX_TEMPORARY_AGE_S = 24 * 3600 };
 
 /* Lines of a rank, so that a log of many ranks can be read; rank 0's bar makes way. */
 static void write_line(io_log_level level, const char *line, void *context)
@@ -35,53 +32,12 @@ static void set_log(segment_run *run)
     io_log_set_sink(write_line, run);
 }
 
-/* A faulty option, weight file or folder is not retried by anything: 2. Nothing to segment: 4. The rest: 1. */
-static int exit_of(io_status status)
-{
-    switch (status) {
-    case IO_OK: return JOB_EXIT_DONE;
-    case IO_ERR_MEMORY:
-    case IO_ERR_NO_SPACE:
-    case IO_ERR_DEVICE: return JOB_EXIT_RUN;
-    case IO_ERR_STOPPED: return JOB_EXIT_STOPPED;
-    default: return JOB_EXIT_USAGE;
-    }
-}
-
-/* status is the same on all ranks (job_all_ok): one line from rank 0. */
-static int leave(const segment_run *run, io_status status, int exit_code)
-{
-    if (status != IO_OK && run->world.rank == 0) io_log(IO_LOG_ERROR, "%s", io_last_error_text());
-    return exit_code;
-}
-
-static io_status remove_output(const char *folder, const char *name)
-{
-    char *path = NULL;
-    io_status status = io_path_join(folder, name, &path);
-
-    if (status == IO_OK) status = io_file_remove(path);
-    io_free(&path);
-    return status;
-}
-
-/* Rank 0: the folder is there and ours alone. */
-static io_status open_output(segment_run *run)
-{
-    const char *folder = run->options->output;
-
-    IO_TRY(io_folder_create(folder));
-    IO_TRY(job_lock_take(folder, &run->lock));
-    return io_folder_clean(folder, MAX_TEMPORARY_AGE_S);
-}
-
 /* Rank 0: what an earlier run said about itself is not true of this one. */
 static io_status forget_last_run(const segment_run *run)
 {
     static const char *const names[] = {"done", "failed.tsv", "run.json"};
 
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) IO_TRY(remove_output(run->options->output, names[i]));
-    return IO_OK;
+    return job_output_remove(run->options->output, names, sizeof names / sizeof *names);
 }
 
 static void set_outputs(segment_run *run)
@@ -105,12 +61,9 @@ static void set_outputs(segment_run *run)
 /* Collective. Finished cases leave the plan; needs the hashes only when there is something to compare. */
 static io_status skip_done(segment_run *run, bool *is_identified)
 {
-    bool has_records = false;
-
     *is_identified = false;
     if (run->options->overwrite) return IO_OK;
-    IO_TRY(job_segment_plan_has_records(&run->world, &run->outputs, &run->plan, &has_records));
-    if (!has_records) return IO_OK;
+    if (!job_segment_plan_has_records(&run->world, &run->outputs, &run->plan)) return IO_OK;
     *is_identified = true;
     IO_TRY(job_segment_weights_identify(&run->world, &run->weights));
     return job_segment_plan_check_done(&run->world, &run->outputs, &run->plan);
@@ -160,7 +113,7 @@ static int finish(segment_run *run)
     int exit_code = JOB_EXIT_RUN;
 
     if (run->world.rank == 0) status = job_segment_report_finish(run->report, &exit_code);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_RUN);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     job_comm_bcast(&run->world, &exit_code, sizeof exit_code, 0);
     return exit_code;
 }
@@ -171,15 +124,15 @@ static int segment_all(segment_run *run)
     io_status status = IO_OK;
     bool is_identified;
 
-    if (run->world.rank == 0) status = open_output(run);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, exit_of(status));
+    if (run->world.rank == 0) status = job_output_open(run->options->output, &run->lock);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     status = job_segment_weights_open(&run->world, run->options, &run->weights);
-    if (status != IO_OK) return leave(run, status, exit_of(status));
+    if (status != IO_OK) return job_exit_leave(&run->world, status, job_exit_of(status));
     set_outputs(run);
     if (run->world.rank == 0) status = forget_last_run(run);
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, exit_of(status));
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     status = skip_done(run, &is_identified);
-    if (status != IO_OK) return leave(run, status, exit_of(status));
+    if (status != IO_OK) return job_exit_leave(&run->world, status, job_exit_of(status));
     if (run->world.rank == 0)
         io_log(IO_LOG_INFO, "%zu case%s, %lld of them done before; %lld slices to do", run->plan.manifest->n_cases,
                run->plan.manifest->n_cases == 1 ? "" : "s", (long long)run->plan.n_done, (long long)run->plan.slices_left);
@@ -189,7 +142,7 @@ static int segment_all(segment_run *run)
         status = start(run, is_identified);
         if (status == IO_OK) status = job_segment_loop(run);
     }
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, exit_of(status));
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     return finish(run);
 }
 
@@ -198,15 +151,15 @@ static int plan_and_segment(segment_run *run)
 {
     io_status status = job_selfcheck_launch(job_comm_claimed_size(), run->world.size);
 
-    if (!job_all_ok(&run->world, &status, NULL)) return leave(run, status, JOB_EXIT_USAGE);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_USAGE);
     status = job_device_share_find(&run->world, run->options->n_threads, &run->share);
-    if (status != IO_OK) return leave(run, status, JOB_EXIT_RUN);
+    if (status != IO_OK) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     status = job_segment_plan_create(&run->world, run->options, &run->plan);
-    if (status != IO_OK) return leave(run, status, status == IO_ERR_NOT_FOUND ? JOB_EXIT_NOTHING : exit_of(status));
+    if (status != IO_OK) return job_exit_leave(&run->world, status, status == IO_ERR_NOT_FOUND ? JOB_EXIT_NOTHING : job_exit_of(status));
     if (!run->options->dry_run) return segment_all(run);
     if (run->world.rank == 0) status = job_segment_dry_run(run);
     (void)job_all_ok(&run->world, &status, NULL);
-    return leave(run, status, exit_of(status));
+    return job_exit_leave(&run->world, status, job_exit_of(status));
 }
 
 static void free_run(segment_run *run)
@@ -232,10 +185,11 @@ int job_segment_main(int argc, char **argv)
     if (code >= 0) goto done;
     run.started = job_time_now();
     run.options = &options;
-    job_stop_install(); /* before MPI: starting it takes a while on many nodes */
+    signal(SIGPIPE, SIG_IGN); /* `--json | head` ends the reading, not the run */
+    job_stop_install();       /* before MPI: starting it takes a while on many nodes */
     status = job_comm_init(&run.world);
     set_log(&run);
-    code = status == IO_OK ? plan_and_segment(&run) : leave(&run, status, JOB_EXIT_RUN);
+    code = status == IO_OK ? plan_and_segment(&run) : job_exit_leave(&run.world, status, JOB_EXIT_RUN);
     io_log_set_sink(NULL, NULL);
     free_run(&run);
     job_comm_finalize();

@@ -111,10 +111,10 @@ typedef struct segment_run {
 /* Collective. Rank 0 finds the cases, every rank reads some headers. */
 io_status job_segment_plan_create(const job_comm *world, const job_segment_options *options, segment_plan *out);
 void job_segment_plan_free(segment_plan *plan);
-/* Collective. Finds finished cases (all ranks share the reading). */
+/* Collective. Finds finished cases (all ranks share the reading). IO_ERR_STOPPED after a signal to any rank. */
 io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs *outputs, segment_plan *plan);
 /* Collective. Is there any record, so that checking is needed? */
-io_status job_segment_plan_has_records(const job_comm *world, const pipe_outputs *outputs, const segment_plan *plan, bool *out);
+bool job_segment_plan_has_records(const job_comm *world, const pipe_outputs *outputs, const segment_plan *plan);
 int job_segment_team_size(const job_segment_options *options, const segment_plan *plan, int n_ranks);
 /* Bytes that a rank needs at most: the network, the batches made ahead, two cases. */
 double job_segment_memory_estimate(const segment_run *run, const model_config *config);

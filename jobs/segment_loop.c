@@ -57,7 +57,7 @@ static void send_outcomes(segment_run *run)
 static void poll_once(segment_run *run)
 {
     send_outcomes(run);
-    if (run->team.comm.rank == 0 && job_stop_asked() && !run->has_told_stop) {
+    if (job_stop_asked() && !run->has_told_stop) { /* the signal may have come to this rank alone */
         run->has_told_stop = true;
         job_post_stop(run->post);
     }
@@ -349,11 +349,13 @@ static void end_loop(segment_run *run)
         send_outcomes(run);
         job_post_leave(run->post);
     }
+    run->has_told_stop = true; /* too late to matter: no message may be sent behind the barrier */
     while (run->world.rank == 0 && !job_post_all_left(run->post)) {
         job_segment_poll(run);
         job_comm_rest();
     }
     job_comm_barrier(&run->world);
+    if (run->world.rank == 0) job_post_serve(run->post); /* what a member sent last */
 }
 
 void job_segment_loop_begin(segment_run *run)

@@ -11,6 +11,7 @@
 #include "io/memory.h"
 #include "io/nifti.h"
 #include "jobs/segment.h"
+#include "jobs/stop.h"
 
 /* Finished label maps in the folder that is both input and output are not new cases. */
 static void drop_own_outputs(const char *output_folder, io_manifest *manifest)
@@ -189,22 +190,21 @@ void job_segment_plan_free(segment_plan *plan)
     io_free(&plan->to_do);
 }
 
-io_status job_segment_plan_has_records(const job_comm *world, const pipe_outputs *outputs, const segment_plan *plan, bool *out)
+bool job_segment_plan_has_records(const job_comm *world, const pipe_outputs *outputs, const segment_plan *plan)
 {
     int64_t n_records = 0;
 
     for (size_t i = (size_t)world->rank; i < plan->manifest->n_cases; i += (size_t)world->size)
         n_records += pipe_case_has_record(outputs, plan->manifest->cases[i].id);
     job_comm_sum(world, &n_records, 1);
-    *out = n_records > 0;
-    return IO_OK;
+    return n_records > 0;
 }
 
 io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs *outputs, segment_plan *plan)
 {
     io_status status = IO_OK;
 
-    for (size_t i = (size_t)world->rank; i < plan->manifest->n_cases; i += (size_t)world->size) {
+    for (size_t i = (size_t)world->rank; i < plan->manifest->n_cases && !job_stop_asked(); i += (size_t)world->size) {
         const io_case *c = &plan->manifest->cases[i];
         char reason[160] = "";
         bool is_done = false;
@@ -214,9 +214,13 @@ io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs 
         plan->is_done[i] = is_done;
         if (!is_done) io_log(IO_LOG_INFO, "case %s is done again: %s", c->id, reason);
     }
+    if (job_stop_asked())
+        status = IO_FAIL(IO_ERR_STOPPED, "stopped by %s while earlier results were verified; start again with the same options to continue",
+                         job_stop_name());
+    if (!job_all_ok(world, &status, NULL)) return status;
     job_comm_sum(world, plan->is_done, (int)plan->manifest->n_cases);
     add_up(plan);
-    return status;
+    return IO_OK;
 }
 
 int job_segment_team_size(const job_segment_options *options, const segment_plan *plan, int n_ranks)

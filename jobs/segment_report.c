@@ -1,4 +1,5 @@
 /* What rank 0 keeps and writes about the run as a whole. See segment.h. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@ struct segment_report {
     const segment_run *run;
     job_progress progress;
     job_outcome **failed; /* [n_failed], room for all cases */
-    int64_t n_failed, n_finished, n_stopped;
+    int64_t n_failed, n_finished;
     double started, failed_written;
     bool is_failed_stale; /* failed.tsv lacks something */
     char started_at[32];
@@ -40,14 +41,15 @@ static const char *case_id(const segment_report *report, int64_t index)
     return report->run->plan.manifest->cases[index].id;
 }
 
-/* One event as one line on standard output. Takes the object over. */
+/* One event as one line on standard output. Takes the object over. Nobody may be reading any more: that is said once. */
 static void print_event(io_json **event)
 {
+    static bool is_closed;
     char *line = NULL;
 
-    if (io_json_print(*event, false, &line) == IO_OK) {
-        printf("%s\n", line);
-        fflush(stdout);
+    if (!is_closed && io_json_print(*event, false, &line) == IO_OK && (printf("%s\n", line) < 0 || fflush(stdout) != 0)) {
+        is_closed = true;
+        io_log(IO_LOG_WARN, "standard output cannot be written (%s); no more events are printed", strerror(errno));
     }
     io_free(&line);
     io_json_free(event);
@@ -174,7 +176,7 @@ static io_status write_failed(segment_report *report)
     fclose(out);
     status = write_text(report->run, "failed.tsv", text);
     free(text); /* of open_memstream, not of io_alloc */
-    report->is_failed_stale = false;
+    report->is_failed_stale = status != IO_OK;
     report->failed_written = job_time_now();
     return status;
 }
@@ -220,9 +222,7 @@ void job_segment_report_ended(void *argument, const job_outcome *outcome)
         if (report->run->options->verbosity > 0)
             io_log(IO_LOG_INFO, "case %s: %lld slices in %.1f s", case_id(report, outcome->case_index), (long long)outcome->n_slices,
                    outcome->seconds);
-    } else if (outcome->status == IO_ERR_STOPPED) {
-        report->n_stopped++;
-    } else {
+    } else if (outcome->status != IO_ERR_STOPPED) {
         keep_failure(report, outcome);
     }
 }

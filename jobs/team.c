@@ -108,9 +108,3 @@ bool job_team_announced(job_announcement *announcement)
     if (is_done) announcement->is_open = false;
     return is_done;
 }
-
-void job_team_announce_wait(job_announcement *announcement)
-{
-    if (announcement->is_open) job_comm_wait(&announcement->request);
-    announcement->is_open = false;
-}

@@ -39,6 +39,5 @@ typedef struct job_announcement {
 void job_team_announce(const job_team *team, job_announcement *announcement, int64_t value);
 /* Lets an open announcement advance; true when value holds what the leader said. */
 bool job_team_announced(job_announcement *announcement);
-void job_team_announce_wait(job_announcement *announcement);
 
 #endif

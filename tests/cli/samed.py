@@ -62,6 +62,14 @@ def descendants(pid):
     return found[1:]
 
 
+def is_rank(pid, rank):
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            return f"OMPI_COMM_WORLD_RANK={rank}".encode() in stream.read().split(b"\0")
+    except OSError:
+        return False
+
+
 def kill_all(process):
     """SIGKILL to the process and everything under it: what a node that dies does. Returns when all are gone."""
     family = [process.pid, *descendants(process.pid)]

@@ -1,6 +1,7 @@
 """One bad case never stops the others; a bad run says so once, with the right code."""
 import gzip
 import os
+import resource
 import shutil
 import subprocess
 import unittest
@@ -122,6 +123,18 @@ class FullDisk(unittest.TestCase):
         self.assertNotIn("done", names)
 
 
+class RefusedWrite(unittest.TestCase):
+    def test_run_error_not_a_failed_case(self):
+        """The system refuses to write the first label map (here: a limit on file sizes, with EFBIG): nothing is computed for nothing."""
+        folder, out = samed.study(), samed.path("refused")
+        process = subprocess.run(samed.command(samed.segment_arguments(folder, out, "-q"), 0), env=samed.environment(with_mpi=True),
+                                 capture_output=True, text=True, timeout=120, check=False, restore_signals=False,  # SIGXFSZ stays ignored
+                                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500)))
+        samed.check(process, 1)
+        self.assertEqual(len(process.stderr.splitlines()), 1, process.stderr)
+        self.assertFalse([name for name in os.listdir(out) if "_dseg" in name or name in ("failed.tsv", "done")])
+
+
 class BadRuns(unittest.TestCase):
     def setUp(self):
         self.folder = samed.study()
@@ -209,7 +222,7 @@ class BadRuns(unittest.TestCase):
         if os.geteuid() != 0:  # root may write everywhere
             closed = samed.path("closed")
             os.makedirs(closed, mode=0o500)
-            self.refuse("segment", "-i", os.path.join(self.folder, "imagesTr"), "-o", closed, "--sam", "/nowhere/sam.pth")
+            self.refuse("segment", "-i", os.path.join(self.folder, "imagesTr"), "-o", closed, "--sam", "/nowhere/sam.pth", code=1)
 
     def test_two_cases_of_one_name(self):
         twin = samed.path("twin")

@@ -1,4 +1,5 @@
 """Killed, damaged, stopped: started again, the same bytes come out and nothing is done twice."""
+import json
 import os
 import signal
 import subprocess
@@ -69,6 +70,43 @@ class Restart(unittest.TestCase):
         output, errors = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 75, errors)
         self.finish(ranks=2)
+
+
+    def test_signal_to_one_member_stops_all(self):
+        """A team's second rank alone gets it: the others hear of it, and no case is opened in vain."""
+        process = self.run_until(2, 2, "--json", "--team", "all")
+        ranks = [pid for pid in samed.descendants(process.pid) if samed.is_rank(pid, 1)]
+        self.assertEqual(len(ranks), 1)
+        os.kill(ranks[0], signal.SIGUSR1)
+        output, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75, errors)
+        events = [json.loads(line) for line in output.splitlines()]
+        self.assertLessEqual(sum(event.get("status") == "stopped" for event in events), 2)  # under way, and read ahead
+        self.assertGreater(events[-1]["left"], 2)
+
+    def test_reader_of_events_may_leave(self):
+        """`samed segment --json | head -1`"""
+        process = samed.start(*samed.segment_arguments(self.folder, self.out, "--json"))
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+        self.assertEqual(process.wait(timeout=60), 0, errors)
+        self.assertEqual(errors.count("no more events"), 1, errors)
+        self.assertEqual(len(samed.stamps(self.out)), 8)
+
+    def test_stopped_while_results_are_verified(self):
+        names, pipe = samed.path("names.tsv"), samed.path("names.pipe")
+        with open(names, "w", encoding="utf-8") as stream:
+            stream.write('{"labels": {"background": 0, "liver": 1}}')
+        samed.check(samed.segment(self.folder, self.out, "-q", "--labels", names))
+        os.mkfifo(pipe)
+        process = samed.start(*samed.segment_arguments(self.folder, self.out, "--labels", pipe))
+        with open(pipe, "w", encoding="utf-8") as stream:  # opens once samed reads it: behind the handlers, before the verification
+            process.send_signal(signal.SIGTERM)
+            stream.write('{"labels": {"background": 0, "liver": 1}}')
+        output, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75, errors)
+        self.assertIn("verified", errors)
 
 
 class Damage(unittest.TestCase):
