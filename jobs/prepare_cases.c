@@ -11,6 +11,7 @@
 #include "io/memory.h"
 #include "io/nifti.h"
 #include "jobs/prepare.h"
+#include "pipeline/label_volume.h"
 
 enum { MAX_LIST_BYTES = 1 << 28, ID_BYTES = 160, BYTES_PER_SLICE = 170000 /* of 224 x 224 CT, measured */ };
 
@@ -337,21 +338,44 @@ void job_prepare_cases_free(prepare_cases *cases)
     io_free(&cases->text);
 }
 
-static void show_case(const pipe_source *source, const char *part, int64_t n_slices)
+/* What the headers of a pair already tell of its failure; "" when nothing. */
+static void find_failure(const prepare_run *run, const pipe_source *source, io_nifti_info *image, char out[400])
 {
-    io_nifti_info image, label;
+    io_nifti_info label;
+
+    out[0] = '\0';
+    if (!*source->paths[1]) {
+        snprintf(out, 400, "no label map");
+        return;
+    }
+    if (io_nifti_read_info(source->paths[0], image) != IO_OK) {
+        snprintf(out, 400, "%s", io_last_error_text());
+        return;
+    }
+    if (io_folder_exists(source->paths[1])) return;
+    if (io_nifti_read_info(source->paths[1], &label) != IO_OK)
+        snprintf(out, 400, "%s", io_last_error_text());
+    else if (memcmp(image->grid.dims, label.grid.dims, sizeof label.grid.dims) != 0)
+        snprintf(out, 400, "image and label map differ in size");
+    else if (!(pipe_grid_distance(&image->grid, &label.grid) <= run->options->tolerance_mm))
+        snprintf(out, 400, "image and label map lie %.4g mm apart", pipe_grid_distance(&image->grid, &label.grid));
+}
+
+static void show_case(const prepare_run *run, const pipe_source *source, const char *part, int64_t n_slices)
+{
+    io_nifti_info image;
+    char failure[400];
 
     if (source->is_npz) {
         printf("  %s: %lld slices, %s\n", source->id, (long long)n_slices, part);
-    } else if (!*source->paths[1]) {
-        printf("  %s: would fail: no label map\n", source->id);
-    } else if (io_nifti_read_info(source->paths[0], &image) != IO_OK ||
-               (!io_folder_exists(source->paths[1]) && io_nifti_read_info(source->paths[1], &label) != IO_OK)) {
-        printf("  %s: would fail: %s\n", source->id, io_last_error_text());
-    } else {
+        return;
+    }
+    find_failure(run, source, &image, failure);
+    if (*failure)
+        printf("  %s: would fail: %s\n", source->id, failure);
+    else
         printf("  %s: %lld x %lld x %lld %s, %s, labels in %s\n", source->id, (long long)image.grid.dims[0], (long long)image.grid.dims[1],
                (long long)image.grid.dims[2], io_datatype_name(image.datatype), part, source->paths[1]);
-    }
 }
 
 io_status job_prepare_dry_run(const prepare_run *run)
@@ -364,7 +388,7 @@ io_status job_prepare_dry_run(const prepare_run *run)
 
     printf("cases:\n");
     for (size_t i = 0; i < run->cases.n; i++) {
-        show_case(&run->cases.sources[i], names[run->parts[i]], run->n_slices[i]);
+        show_case(run, &run->cases.sources[i], names[run->parts[i]], run->n_slices[i]);
         n_parts[run->parts[i]]++;
     }
     printf("plan: %zu cases, %lld slices of %lld pixels, %zu classes; %zu cases to train on, %zu held out, %zu unused; %d rank%s\n",

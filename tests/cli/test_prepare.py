@@ -178,6 +178,9 @@ class Prepare(unittest.TestCase):
         process = samed.check(prepare(self.out(), "-n", "-i", study(), "--folds", 5))
         self.assertIn("5 cases, 25 slices of 224 pixels, 8 classes; 4 cases to train on, 1 held out, 0 unused", process.stdout)
         self.assertFalse(os.path.exists(self.out()))
+        process = samed.check(prepare(self.out(), "-n", "-i", self.broken_study()))
+        for words in ("case_0001: would fail: no label map", "case_0003: would fail: image and label map differ in size"):
+            self.assertIn(words, process.stdout)
 
     def test_usage(self):
         for options in ((), ("-i", study(), "--list"), ("-i", study(), "--fold", "2"), ("-i", study(), "--folds", "2", "--fold", "2"),
