@@ -184,8 +184,8 @@ static void test_resampling_follows_the_affine(void **state)
     check_ok(io_nifti_write_labels("move.nii.gz", &grid, values, 1, NULL, NULL));
     check_ok(pipe_label_volume_read("move.nii.gz", map, false, &volume));
     target = grid;
-    target.affine[0][0] = -1; /* i runs the other way, from x = 10.2 down to 0.2 */
-    target.affine[0][3] = 10.2;
+    target.affine[0][0] = -1; /* i runs the other way, from x = 9.7 down to -0.3: 10 and 0 are nearest */
+    target.affine[0][3] = 9.7;
     target.affine[1][3] = 2; /* one voxel along j */
     check_ok(pipe_label_volume_resample(volume, &target));
     for (int k = 0; k < NZ; k++)
