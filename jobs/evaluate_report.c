@@ -121,10 +121,16 @@ static io_status write_tables(const evaluate_run *run, const pipe_report *report
 static io_status write_report(const evaluate_run *run, const pipe_report *report)
 {
     char *path = NULL;
-    int64_t n_done = 0;
+    int64_t n_done = 0, n_notes = 0;
     io_status status;
 
-    for (size_t i = 0; i < run->study->n_cases; i++) n_done += run->study->cases[i].is_done;
+    for (size_t i = 0; i < run->study->n_cases; i++) {
+        n_done += run->study->cases[i].is_done;
+        n_notes += run->study->cases[i].is_done && *run->study->cases[i].note;
+    }
+    if (n_notes > 0)
+        io_log(IO_LOG_WARN, "%lld cases hold labels that %s does not name, or were changed on the way: see the notes in summary.json",
+               (long long)n_notes, run->labels_source);
     IO_TRY(write_tables(run, report));
     IO_TRY(write_run_json(run, n_done));
     IO_TRY(io_path_join(run->options->output, "done", &path));

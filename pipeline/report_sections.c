@@ -7,7 +7,7 @@
 #include "io/memory.h"
 #include "pipeline/report_html.h"
 
-enum { WORST_ORGANS = 4 };
+enum { WORST_ORGANS = 4, MAX_NOTES = 50 };
 
 static bool is_of(const pipe_study *study, size_t column, int convention)
 {
@@ -215,6 +215,30 @@ void pipe_html_rules(pipe_text *text, const pipe_report *report)
               "scope=\"col\">missed (reference only)</th><th scope=\"col\">false positive (prediction only)</th></tr></thead><tbody>\n");
     for (int i = 0; i < study->options.n_conventions; i++) add_rule_rows(text, study, study->options.order[i]);
     pipe_text_add(text, "</tbody></table></div>\n");
+}
+
+/* What was left out or changed on the way is said before any number: the notes of cases, a few in full. */
+static void add_notes(pipe_text *text, const pipe_study *study)
+{
+    size_t n_notes = 0;
+
+    for (size_t i = 0; i < study->n_cases; i++) n_notes += study->cases[i].is_done && *study->cases[i].note;
+    if (n_notes == 0) return;
+    pipe_text_add(text,
+                  "<details class=\"notice\"><summary>%zu measured case%s with a note: labels without a name count as background, masks "
+                  "that overlap, grids that were changed</summary><ul>\n",
+                  n_notes, n_notes == 1 ? "" : "s");
+    n_notes = 0;
+    for (size_t i = 0; i < study->n_cases && n_notes < MAX_NOTES; i++) {
+        if (!study->cases[i].is_done || !*study->cases[i].note) continue;
+        n_notes++;
+        pipe_text_add(text, "<li>");
+        pipe_text_add_html(text, study->cases[i].id);
+        pipe_text_add(text, ": ");
+        pipe_text_add_html(text, study->cases[i].note);
+        pipe_text_add(text, "</li>\n");
+    }
+    pipe_text_add(text, "</ul><p class=\"soft\">All notes are in summary.json.</p></details>\n");
 }
 
 void pipe_html_failed(pipe_text *text, const pipe_report *report)
