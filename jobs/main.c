@@ -7,6 +7,7 @@
 #include "jobs/commands.h"
 #include "jobs/devices.h"
 #include "jobs/exits.h"
+#include "jobs/spin.h"
 
 typedef struct command {
     const char *name;
@@ -79,6 +80,7 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : "";
     const command *chosen = find_command(name);
 
+    job_spin_limit(argv);
     if (!chosen) return leave_after_first(run_without_command(name));
     argv[1] = chosen->title;
     job_memory_limit_apply();
