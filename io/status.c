@@ -74,6 +74,7 @@ io_status io_fail_context(io_status status, const char *format, ...)
 static io_status status_of_errno(int code)
 {
     switch (code) {
+    case EFBIG: /* ulimit -f, or a limit of the file system */
     case ENOSPC:
     case EDQUOT: return IO_ERR_NO_SPACE;
     case ENOENT: return IO_ERR_NOT_FOUND;

@@ -195,8 +195,8 @@ static error_t parse_files(int key, char *arg, struct argp_state *state, parser 
     case KEY_WORST: options->n_worst = (int)job_options_integer(state, "--worst", arg, 0, MAX_WORST); return 0;
     case KEY_NNUNET: options->nnunet = true; return 0;
     case KEY_LATEX: options->latex = true; return 0;
-    case 'q': options->verbosity = -1; return 0;
-    case 'v': options->verbosity = 1; return 0;
+    case 'q': job_options_verbosity(state, -1, &options->verbosity); return 0;
+    case 'v': job_options_verbosity(state, 1, &options->verbosity); return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }

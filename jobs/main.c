@@ -1,4 +1,7 @@
 /* samed: the commands and their exit codes. */
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -75,6 +78,17 @@ static int run_without_command(const char *name)
     return JOB_EXIT_USAGE;
 }
 
+/* What was printed has arrived, or it is said: a full disk behind `> list.json` must not look like success. A reader that left wanted no
+ * more. */
+static int close_output(int code)
+{
+    const bool has_failed = ferror(stdout) != 0;
+
+    if ((fflush(stdout) == 0 || errno == EPIPE) && !has_failed) return code;
+    fprintf(stderr, "samed: error: standard output could not be written; what was printed is not complete\n");
+    return code == JOB_EXIT_DONE ? JOB_EXIT_RUN : code;
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
@@ -83,6 +97,7 @@ int main(int argc, char **argv)
     job_spin_limit(argv);
     if (!chosen) return leave_after_first(run_without_command(name));
     argv[1] = chosen->title;
+    signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails with EFBIG, which is reported like a full disk */
     job_memory_limit_apply();
-    return leave_after_first(chosen->run(argc - 1, argv + 1));
+    return leave_after_first(close_output(chosen->run(argc - 1, argv + 1)));
 }

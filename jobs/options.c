@@ -35,7 +35,9 @@ enum {
 
 enum { MAX_THREADS = 1024, MAX_BATCH = 256, MAX_IMAGE_SIZE = 4096 };
 
-static bool has_fault; /* of this process's command line */
+/* Of this process's command line, while it is parsed. */
+static bool has_fault;
+static const char *range_name; /* --window or --percentile, once one was given */
 
 const char *job_precision_name(model_type type)
 {
@@ -120,6 +122,7 @@ int job_options_parse(const struct argp *argp, int argc, char **argv, void *inpu
     argp_err_exit_status = JOB_EXIT_USAGE;
     argp_program_version = "samed " SAMED_VERSION;
     has_fault = false;
+    range_name = NULL;
     if (!is_first && asks_for_help(argc, argv)) return JOB_EXIT_DONE;
     if (argp_parse(argp, argc, argv, is_first ? 0 : ARGP_NO_ERRS | ARGP_NO_EXIT, NULL, input) != 0) return JOB_EXIT_USAGE;
     return has_fault ? JOB_EXIT_USAGE : -1;
@@ -171,10 +174,18 @@ static void add_input(job_segment_options *options, const char *path)
     options->inputs[options->n_inputs++] = path; /* room for argc entries was made before parsing */
 }
 
+void job_options_verbosity(struct argp_state *state, int value, int *verbosity)
+{
+    if (*verbosity == -value) job_options_fail(state, "give --quiet or --verbose, not both");
+    *verbosity = value;
+}
+
 void job_options_range(struct argp_state *state, const char *name, const char *first, pipe_intensity_kind kind, pipe_options *pipe)
 {
     double range[2] = {0, 1};
 
+    if (range_name && strcmp(range_name, name) != 0) job_options_fail(state, "give %s or %s, not both", range_name, name);
+    range_name = name;
     job_options_numbers(state, name, first, 2, range);
     if (!(range[0] < range[1]))
         job_options_fail(state, "%s: the first number must be below the second, found %g and %g", name, range[0], range[1]);
@@ -234,8 +245,6 @@ static error_t parse_switches(int key, job_segment_options *options)
     case KEY_PREVIEW: options->preview = true; return 0;
     case KEY_STATS: options->stats = true; return 0;
     case KEY_JSON: options->json = true; return 0;
-    case 'q': options->verbosity = -1; return 0;
-    case 'v': options->verbosity = 1; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -243,6 +252,8 @@ static error_t parse_switches(int key, job_segment_options *options)
 static error_t parse_settings(int key, char *arg, struct argp_state *state, job_segment_options *options)
 {
     switch (key) {
+    case 'q': job_options_verbosity(state, -1, &options->verbosity); return 0;
+    case 'v': job_options_verbosity(state, 1, &options->verbosity); return 0;
     case KEY_PRESET: set_preset(state, arg, &options->pipe); return 0;
     case KEY_WINDOW: job_options_range(state, "--window", arg, PIPE_WINDOW, &options->pipe); return 0;
     case KEY_PERCENTILE: job_options_range(state, "--percentile", arg, PIPE_PERCENTILE, &options->pipe); return 0;

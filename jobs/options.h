@@ -41,7 +41,9 @@ long long job_options_integer(struct argp_state *state, const char *name, const 
 double job_options_number(struct argp_state *state, const char *name, const char *text);
 /* first and the n - 1 arguments that follow it -> out [n]. */
 void job_options_numbers(struct argp_state *state, const char *name, const char *first, int n, double *out);
-/* --window or --percentile, and --orient: into the options of the slices. */
+/* -q (value -1) or -v (1); both together are a fault. */
+void job_options_verbosity(struct argp_state *state, int value, int *verbosity);
+/* --window or --percentile (both are a fault), and --orient: into the options of the slices. */
 void job_options_range(struct argp_state *state, const char *name, const char *first, pipe_intensity_kind kind, pipe_options *pipe);
 void job_options_orient(struct argp_state *state, const char *text, pipe_options *pipe);
 model_type job_options_precision(struct argp_state *state, const char *text);

@@ -92,8 +92,6 @@ static error_t parse_switches(int key, prepare_options *options)
     case KEY_OVERWRITE: options->overwrite = true; return 0;
     case 'n': options->dry_run = true; return 0;
     case KEY_JSON: options->json = true; return 0;
-    case 'q': options->verbosity = -1; return 0;
-    case 'v': options->verbosity = 1; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -107,6 +105,8 @@ static void set_tolerance(struct argp_state *state, const char *text, prepare_op
 static error_t parse_settings(int key, char *arg, struct argp_state *state, prepare_options *options)
 {
     switch (key) {
+    case 'q': job_options_verbosity(state, -1, &options->verbosity); return 0;
+    case 'v': job_options_verbosity(state, 1, &options->verbosity); return 0;
     case KEY_CLASSES: options->n_classes = (int)job_options_integer(state, "--classes", arg, 1, MAX_CLASSES); return 0;
     case KEY_FOLDS: options->split.n_folds = (int)job_options_integer(state, "--folds", arg, 2, MAX_FOLDS); return 0;
     case KEY_FOLD: options->split.fold = (int)job_options_integer(state, "--fold", arg, 0, MAX_FOLDS - 1); return 0;

@@ -185,8 +185,8 @@ int job_segment_main(int argc, char **argv)
     if (code >= 0) goto done;
     run.started = job_time_now();
     run.options = &options;
-    signal(SIGPIPE, SIG_IGN); /* `--json | head` ends the reading, not the run */
-    job_stop_install();       /* before MPI: starting it takes a while on many nodes */
+    if (options.json) signal(SIGPIPE, SIG_IGN); /* `--json | head` ends the reading, not the run */
+    job_stop_install();                         /* before MPI: starting it takes a while on many nodes */
     status = job_comm_init(&run.world);
     set_log(&run);
     code = status == IO_OK ? plan_and_segment(&run) : job_exit_leave(&run.world, status, JOB_EXIT_RUN);

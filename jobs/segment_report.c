@@ -49,6 +49,7 @@ static void print_event(io_json **event)
 
     if (!is_closed && io_json_print(*event, false, &line) == IO_OK && (printf("%s\n", line) < 0 || fflush(stdout) != 0)) {
         is_closed = true;
+        if (errno == EPIPE) clearerr(stdout); /* the reader left: no fault of the run */
         io_log(IO_LOG_WARN, "standard output cannot be written (%s); no more events are printed", strerror(errno));
     }
     io_free(&line);

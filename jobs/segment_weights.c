@@ -43,13 +43,19 @@ static io_status print_options(const job_segment_options *options, segment_weigh
     return IO_OK;
 }
 
+/* Opening a file checks none of its tensors' bytes: the container's checksums are compared beside the hash. */
+static io_status hash_file(const io_tensors *tensors, char sha256[65])
+{
+    IO_TRY(io_hash_file(io_tensors_path(tensors), sha256));
+    return io_tensors_check(tensors);
+}
+
 static void *hash_files(void *argument)
 {
     segment_weights *weights = argument;
 
-    weights->hash_status = io_hash_file(io_tensors_path(weights->sam), weights->sam_sha256);
-    if (weights->hash_status == IO_OK && weights->adapter)
-        weights->hash_status = io_hash_file(io_tensors_path(weights->adapter), weights->adapter_sha256);
+    weights->hash_status = hash_file(weights->sam, weights->sam_sha256);
+    if (weights->hash_status == IO_OK && weights->adapter) weights->hash_status = hash_file(weights->adapter, weights->adapter_sha256);
     if (weights->hash_status != IO_OK) snprintf(weights->hash_text, sizeof weights->hash_text, "%s", io_last_error_text());
     return NULL;
 }

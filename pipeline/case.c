@@ -7,6 +7,7 @@
 
 #include "io/file.h"
 #include "io/hash.h"
+#include "io/log.h"
 #include "io/memory.h"
 #include "io/nifti.h"
 #include "pipeline/preview.h"
@@ -99,6 +100,7 @@ static bool has_equal_preview(const io_json *record, const char *preview_path)
     const char *expected = io_json_get_text(record, "preview_sha256");
     char found[65];
 
+    if (expected && !*expected) return !io_file_exists(preview_path); /* it cannot be drawn, now as little as then */
     return expected && io_file_exists(preview_path) && io_hash_file(preview_path, found) == IO_OK && !strcmp(found, expected);
 }
 
@@ -184,18 +186,25 @@ done:
     return status;
 }
 
-/* A picture of earlier labels must not stay beside these, whether a new one is wanted or not. */
+/* A picture of earlier labels must not stay beside these, whether a new one is wanted or not. One that cannot be drawn costs no case its
+ * labels; the record then says so. */
 static io_status write_preview(const pipe_case *work, const void *labels, const pipe_outputs *outputs, io_json *details)
 {
     io_status status = IO_OK;
     char *path = NULL;
-    char sha256[65];
+    char sha256[65] = "";
 
     IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, work->id, "_preview.png", &path));
     IO_TRY_GOTO(status, done, io_file_remove(path));
     if (!outputs->preview) goto done;
-    IO_TRY_GOTO(status, done, pipe_preview_write(path, work->volume, labels, outputs->label_bytes, outputs->names, outputs->options));
-    IO_TRY_GOTO(status, done, io_hash_file(path, sha256));
+    status = pipe_preview_write(path, work->volume, labels, outputs->label_bytes, outputs->names, outputs->options);
+    if (status == IO_ERR_NO_SPACE || status == IO_ERR_FILE) goto done;
+    if (status == IO_OK) {
+        IO_TRY_GOTO(status, done, io_hash_file(path, sha256));
+    } else {
+        io_log(IO_LOG_WARN, "case %s has no preview: %s", work->id, io_last_error_text());
+        IO_TRY_GOTO(status, done, io_json_put_text(details, "preview_fault", io_last_error_text()));
+    }
     status = io_json_put_text(details, "preview_sha256", sha256);
 done:
     io_free(&path);

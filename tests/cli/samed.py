@@ -70,6 +70,13 @@ def is_rank(pid, rank):
         return False
 
 
+def catches(pid, number):
+    """Has the process a handler for this signal?"""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as stream:
+        mask = next(line.split()[1] for line in stream if line.startswith("SigCgt:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def kill_all(process):
     """SIGKILL to the process and everything under it: what a node that dies does. Returns when all are gone."""
     family = [process.pid, *descendants(process.pid)]

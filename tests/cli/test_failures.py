@@ -128,7 +128,7 @@ class RefusedWrite(unittest.TestCase):
         """The system refuses to write the first label map (here: a limit on file sizes, with EFBIG): nothing is computed for nothing."""
         folder, out = samed.study(), samed.path("refused")
         process = subprocess.run(samed.command(samed.segment_arguments(folder, out, "-q"), 0), env=samed.environment(with_mpi=True),
-                                 capture_output=True, text=True, timeout=120, check=False, restore_signals=False,  # SIGXFSZ stays ignored
+                                 capture_output=True, text=True, timeout=120, check=False,
                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500)))
         samed.check(process, 1)
         self.assertEqual(len(process.stderr.splitlines()), 1, process.stderr)
@@ -155,6 +155,22 @@ class BadRuns(unittest.TestCase):
     def test_missing_weights(self):
         for ranks in (0, 3):
             self.segment("--sam", "/nowhere/sam.pth", ranks=ranks, says="/nowhere/sam.pth")
+
+    def test_one_wrong_bit_in_the_weights(self):
+        sam = samed.path("bit.pth")
+        with open(os.path.join(self.folder, "sam_tiny.pth"), "rb") as stream:
+            content = bytearray(stream.read())
+        content[len(content) // 2] ^= 1
+        with open(sam, "wb") as stream:
+            stream.write(content)
+        self.segment("--sam", sam, "--image-size", samed.SIZE, ranks=2, says="CRC")
+
+    def test_lost_standard_output(self):
+        image = os.path.join(self.folder, "imagesTr", "c0.nii.gz")
+        for arguments in (("info", "--json", image), ("info", image)):
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                process = subprocess.run(samed.command(arguments, 0), env=samed.environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            self.assertIn("standard output", samed.check(process, 1).stderr)
 
     def test_weights_that_are_none(self):
         self.segment("--sam", os.path.join(self.folder, "imagesTr", "c0.nii.gz"), ranks=2)

@@ -90,21 +90,17 @@ class Restart(unittest.TestCase):
         process.stdout.readline()
         process.stdout.close()
         errors = process.stderr.read()
+        process.stderr.close()
         self.assertEqual(process.wait(timeout=60), 0, errors)
         self.assertEqual(errors.count("no more events"), 1, errors)
         self.assertEqual(len(samed.stamps(self.out)), 8)
 
     def test_stopped_while_results_are_verified(self):
-        names, pipe = samed.path("names.tsv"), samed.path("names.pipe")
-        with open(names, "w", encoding="utf-8") as stream:
-            stream.write('{"labels": {"background": 0, "liver": 1}}')
-        samed.check(samed.segment(self.folder, self.out, "-q", "--labels", names))
-        os.mkfifo(pipe)
-        process = samed.start(*samed.segment_arguments(self.folder, self.out, "--labels", pipe))
-        with open(pipe, "w", encoding="utf-8") as stream:  # opens once samed reads it: behind the handlers, before the verification
-            process.send_signal(signal.SIGTERM)
-            stream.write('{"labels": {"background": 0, "liver": 1}}')
-        output, errors = process.communicate(timeout=60)
+        samed.check(samed.segment(self.folder, self.out, "-q"))
+        process = samed.start(*samed.segment_arguments(self.folder, self.out))
+        samed.wait_for(lambda: process.poll() is not None or samed.catches(process.pid, signal.SIGTERM), "the handler")
+        process.send_signal(signal.SIGTERM)  # MPI is only just starting
+        _, errors = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 75, errors)
         self.assertIn("verified", errors)
 

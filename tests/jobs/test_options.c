@@ -59,10 +59,25 @@ static void test_segment_accepts(void **state)
 
 static void test_segment_refuses(void **state)
 {
-    static const char *const endings[] = {"--team 0",      "--team x",      "--precision f16", "--window 5 5",       "--window 5",
-                                          "--window 5 -n", "--batch 0",     "--batch 1x",      "--device foo",       "--image-size 100",
-                                          "--threads 0",   "--preset none", "--orient left",   "--percentile 1 101", "--window nan 5",
-                                          "--list b.tsv",  "--nonsense"};
+    static const char *const endings[] = {"--team 0",
+                                          "--team x",
+                                          "--precision f16",
+                                          "--window 5 5",
+                                          "--window 5",
+                                          "--window 5 -n",
+                                          "--batch 0",
+                                          "--batch 1x",
+                                          "--device foo",
+                                          "--image-size 100",
+                                          "--threads 0",
+                                          "--preset none",
+                                          "--orient left",
+                                          "--percentile 1 101",
+                                          "--window nan 5",
+                                          "--list b.tsv",
+                                          "--nonsense",
+                                          "-q -v",
+                                          "--window 1 2 --percentile 1 2"};
 
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         char line[256];
@@ -97,7 +112,7 @@ static void expect_evaluate(const char *ending, int code)
 static void test_evaluate(void **state)
 {
     static const char *const wrong[] = {"--convention none", "--tolerance x", "--resample linear", "--grid-tolerance -1",
-                                        "--worst 1000",      "--seed x",      "--empty nonsense"};
+                                        "--worst 1000",      "--seed x",      "--empty nonsense",  "-v -q"};
 
     expect_evaluate("", -1);
     expect_evaluate("--convention all --tolerance 1,3", -1);
@@ -118,7 +133,7 @@ static void expect_prepare(const char *ending, int code)
 
 static void test_prepare(void **state)
 {
-    static const char *const wrong[] = {"--window 5 5", "--grid-tolerance -1", "--orient left", "--nonsense", "stray"};
+    static const char *const wrong[] = {"--window 5 5", "--grid-tolerance -1", "--orient left", "--nonsense", "stray", "-q -v"};
 
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) expect_prepare(wrong[i], JOB_EXIT_USAGE);
 }
