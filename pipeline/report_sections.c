@@ -247,6 +247,7 @@ void pipe_html_failed(pipe_text *text, const pipe_report *report)
     size_t n_failed = 0;
 
     for (size_t i = 0; i < study->n_cases; i++) n_failed += !study->cases[i].is_done;
+    add_notes(text, study);
     if (n_failed == 0) return;
     pipe_text_add(text,
                   "<div class=\"notice\"><b>%zu of %zu cases could not be measured</b> and are in no number below.\n<div "
