@@ -1,6 +1,7 @@
 /* `samed prepare`: the order of its phases. See prepare.h. */
 #include "jobs/prepare.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -132,10 +133,11 @@ static bool has_record(const prepare_run *run, const char *id)
     return exists;
 }
 
-/* Collective. Finds finished cases; all ranks share the reading. */
+/* Collective. Finds finished cases; all ranks share the reading. A signal ends it: what was not looked at counts as left. */
 static void check_done(prepare_run *run)
 {
-    for (size_t i = (size_t)run->world.rank; i < run->cases.n && !run->options->overwrite; i += (size_t)run->world.size) {
+    for (size_t i = (size_t)run->world.rank; i < run->cases.n && !run->options->overwrite && !job_stop_asked();
+         i += (size_t)run->world.size) {
         const pipe_source *source = &run->cases.sources[i];
         char reason[160] = "";
         bool is_done = false;
@@ -239,7 +241,8 @@ int job_prepare_main(int argc, char **argv)
     if (code >= 0) return code;
     run.started = job_time_now();
     run.options = &options;
-    job_stop_install(); /* before MPI: starting it takes a while on many nodes */
+    signal(SIGPIPE, SIG_IGN); /* `--json | head` ends the reading, not the run */
+    job_stop_install();       /* before MPI: starting it takes a while on many nodes */
     status = job_comm_init(&run.world);
     set_log(&run);
     code = status == IO_OK ? plan_and_prepare(&run) : job_exit_leave(&run.world, status, JOB_EXIT_RUN);

@@ -98,7 +98,8 @@ io_status job_prepare_loop(prepare_run *run)
         if (!job_stop_asked()) prepare_case(run, current);
         current = ask_next(run);
     }
-    poll_run(run); /* a signal that came last */
+    poll_run(run);             /* a signal that came last */
+    run->has_told_stop = true; /* too late to matter: no message may be sent behind the leaving */
     job_post_leave(run->post);
     while (run->world.rank == 0 && !job_post_all_left(run->post)) {
         poll_run(run);
