@@ -29,13 +29,13 @@ uint64_t io_memory_limit(void)
 
 io_status io_size_mul(size_t a, size_t b, size_t *out)
 {
-    if (__builtin_mul_overflow(a, b, out)) return IO_FAIL(IO_ERR_MEMORY, "a size of %zu x %zu bytes does not fit", a, b);
+    if (__builtin_mul_overflow(a, b, out)) return IO_FAIL(IO_ERR_RANGE, "a size of %zu x %zu bytes does not fit", a, b);
     return IO_OK;
 }
 
 io_status io_size_add(size_t a, size_t b, size_t *out)
 {
-    if (__builtin_add_overflow(a, b, out)) return IO_FAIL(IO_ERR_MEMORY, "a size of %zu + %zu bytes does not fit", a, b);
+    if (__builtin_add_overflow(a, b, out)) return IO_FAIL(IO_ERR_RANGE, "a size of %zu + %zu bytes does not fit", a, b);
     return IO_OK;
 }
 

@@ -7,7 +7,7 @@
 
 #include "io/status.h"
 
-/* *out = a * b (a + b); IO_ERR_MEMORY when the result does not fit. */
+/* *out = a * b (a + b); IO_ERR_RANGE when the result does not fit: such a size is a fault of the input. */
 io_status io_size_mul(size_t a, size_t b, size_t *out);
 io_status io_size_add(size_t a, size_t b, size_t *out);
 

@@ -7,7 +7,7 @@
 
 typedef enum io_status {
     IO_OK = 0,
-    IO_ERR_MEMORY,      /* an allocation failed, or a size does not fit */
+    IO_ERR_MEMORY,      /* an allocation failed */
     IO_ERR_FILE,        /* the system refused: open, read, write, rename, permission */
     IO_ERR_NO_SPACE,    /* disk or quota full */
     IO_ERR_NOT_FOUND,   /* a file, tensor, case or key is not there */
@@ -15,7 +15,7 @@ typedef enum io_status {
     IO_ERR_TRUNCATED,   /* the file ends too early */
     IO_ERR_CHECKSUM,    /* a checksum of the container disagrees with its content */
     IO_ERR_UNSUPPORTED, /* valid, but not something samed handles */
-    IO_ERR_RANGE,       /* a number is outside what makes sense: dimensions, slope, label value */
+    IO_ERR_RANGE,       /* a number is outside what makes sense: dimensions, slope, label value, a size that does not fit */
     IO_ERR_MISMATCH,    /* two things that must agree do not: shapes, grids, class counts */
     IO_ERR_ARGUMENT,    /* the caller or the user asked for something impossible */
     IO_ERR_DEVICE,      /* a compute device or its library failed */

@@ -47,6 +47,12 @@ typedef struct sheet {
     picture picture;
 } sheet;
 
+/* Headers may hold zero, NaN or nonsense; a picture is drawn all the same. No scanner's voxel is outside of a nanometre to a kilometre. */
+static double choose_spacing(double mm)
+{
+    return mm >= 1e-6 && mm <= 1e6 ? mm : 1;
+}
+
 /* world[3]: which of R, A, S the columns, rows and slices follow. All run against it, as radiologists look: the patient's right is on
  * the left, front and head are up, in the sagittal plane the front is on the left. */
 static io_status plan_plane(sheet *s, int which, const int world[3], const char *letters)
@@ -60,8 +66,8 @@ static io_status plan_plane(sheet *s, int which, const int world[3], const char 
         flip[i] = !s->flip[world[i]]; /* slices too: axial ones are counted from the head */
     }
     IO_TRY(pipe_view_plan(s->shown.volume, axis, flip, &plane->view));
-    plane->col_mm = grid->spacing_mm[axis[0]] > 0 ? grid->spacing_mm[axis[0]] : 1;
-    plane->row_mm = grid->spacing_mm[axis[1]] > 0 ? grid->spacing_mm[axis[1]] : 1;
+    plane->col_mm = choose_spacing(grid->spacing_mm[axis[0]]);
+    plane->row_mm = choose_spacing(grid->spacing_mm[axis[1]]);
     plane->left = letters[0];
     plane->right = letters[1];
     plane->top = letters[2];

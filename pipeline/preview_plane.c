@@ -31,7 +31,7 @@ static int scale_extent(int n, double voxel_mm, double mm)
 {
     const double pixels = floor(n * voxel_mm / mm + 0.5);
 
-    return pixels < 1 ? 1 : pixels > 8192 ? 8192 : (int)pixels;
+    return !(pixels >= 1) ? 1 : pixels > 8192 ? 8192 : (int)pixels;
 }
 
 void pipe_preview_size(const preview_plane *plane, double mm, int *width, int *height)

@@ -29,10 +29,10 @@ static void test_sizes_are_checked(void **state)
     void *block;
     check_ok(io_size_mul(3, 5, &out));
     assert_int_equal(out, 15);
-    check_fails(IO_ERR_MEMORY, io_size_mul(SIZE_MAX / 2, 3, &out));
-    check_fails(IO_ERR_MEMORY, io_size_add(SIZE_MAX, 1, &out));
-    check_fails(IO_ERR_MEMORY, io_alloc(SIZE_MAX / 2, 3, &block));
-    check_fails(IO_ERR_MEMORY, io_alloc(SIZE_MAX, 1, &block));
+    check_fails(IO_ERR_RANGE, io_size_mul(SIZE_MAX / 2, 3, &out));
+    check_fails(IO_ERR_RANGE, io_size_add(SIZE_MAX, 1, &out));
+    check_fails(IO_ERR_RANGE, io_alloc(SIZE_MAX / 2, 3, &block));
+    check_fails(IO_ERR_RANGE, io_alloc(SIZE_MAX, 1, &block));
 }
 
 static void test_allocations_are_zeroed_and_aligned(void **state)

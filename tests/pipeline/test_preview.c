@@ -121,6 +121,24 @@ static void test_storage_order_does_not_show(void **state)
     volume_clear(&turned);
 }
 
+static void test_impossible_spacings_have_a_sheet_too(void **state)
+{
+    static const double spacings[][3] = {
+        {NAN, INFINITY, 1}, {1, NAN, INFINITY}, {INFINITY, INFINITY, INFINITY}, {1e308, 1e-308, 1}, {0, -1, 1e300}};
+    uint8_t labels[40 * 40 * 20];
+    io_volume volume;
+    sheet s;
+
+    build(&volume, labels);
+    for (size_t i = 0; i < sizeof spacings / sizeof spacings[0]; i++) {
+        memcpy(volume.grid.spacing_mm, spacings[i], sizeof spacings[i]);
+        write_sheet("preview.png", &volume, labels, 1, &s);
+        assert_true(s.width < 2000 && s.height < 4000);
+        free(s.rgb);
+    }
+    volume_clear(&volume);
+}
+
 static void test_odd_volumes_have_a_sheet_too(void **state)
 {
     uint16_t labels[600] = {0};
@@ -149,6 +167,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_radiological_directions_and_proportions),
         cmocka_unit_test(test_storage_order_does_not_show),
+        cmocka_unit_test(test_impossible_spacings_have_a_sheet_too),
         cmocka_unit_test(test_odd_volumes_have_a_sheet_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
