@@ -14,11 +14,10 @@
 
 #include "io/memory.h"
 
-/* Opens a regular file for reading; *n_bytes is its size. A folder or device is refused here, with its name. */
-static io_status open_regular(const char *path, int *descriptor, uint64_t *n_bytes)
+io_status io_file_open(const char *path, int *descriptor, uint64_t *n_bytes)
 {
     struct stat info;
-    const int opened = open(path, O_RDONLY | O_CLOEXEC);
+    const int opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* which means nothing to regular files */
 
     *descriptor = -1;
     if (opened < 0) return IO_FAIL_ERRNO("%s: cannot open", path);
@@ -59,7 +58,7 @@ io_status io_mapping_open(const char *path, io_mapping **out)
     uint64_t n_bytes;
 
     *out = NULL;
-    IO_TRY_GOTO(status, done, open_regular(path, &descriptor, &n_bytes));
+    IO_TRY_GOTO(status, done, io_file_open(path, &descriptor, &n_bytes));
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *mapping, (void **)&mapping));
     IO_TRY_GOTO(status, done, io_string_copy(path, &mapping->path));
     mapping->n_bytes = (size_t)n_bytes;
@@ -164,7 +163,7 @@ io_status io_file_size(const char *path, uint64_t *out)
 {
     int descriptor;
 
-    IO_TRY(open_regular(path, &descriptor, out));
+    IO_TRY(io_file_open(path, &descriptor, out));
     close(descriptor);
     return IO_OK;
 }
@@ -177,8 +176,12 @@ io_status io_file_remove(const char *path)
 
 static io_status create_one_folder(const char *path)
 {
-    if (mkdir(path, 0777) == 0 || (errno == EEXIST && io_folder_exists(path))) return IO_OK;
+    int code;
+
+    if (mkdir(path, 0777) == 0) return IO_OK;
+    code = errno;
     if (io_folder_exists(path)) return IO_OK; /* a read-only or auto-mounted parent answers EROFS or EACCES for what is there */
+    errno = code;
     return IO_FAIL_ERRNO("%s: cannot create the folder", path);
 }
 

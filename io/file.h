@@ -8,6 +8,10 @@
 
 #include "io/status.h"
 
+/* Opens a regular file for reading; *n_bytes is its size, *descriptor the caller's to close. Folders and special files are refused at once,
+ * with their name: a FIFO would make the reader wait for a writer that never comes. */
+io_status io_file_open(const char *path, int *descriptor, uint64_t *n_bytes);
+
 /* A whole file mapped read-only. */
 typedef struct io_mapping {
     const uint8_t *bytes; /* [n_bytes]; never NULL, also for an empty file */

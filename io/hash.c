@@ -7,6 +7,7 @@
 
 #include <openssl/evp.h>
 
+#include "io/file.h"
 #include "io/memory.h"
 
 enum { DIGEST_BYTES = 32, READ_BYTES = 1 << 20 };
@@ -110,9 +111,10 @@ io_status io_hash_file(const char *path, char out[65])
 {
     io_status status = IO_OK;
     io_hash *hash = NULL;
-    const int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    uint64_t n_bytes;
+    int descriptor;
 
-    if (descriptor < 0) return IO_FAIL_ERRNO("%s: cannot open", path);
+    IO_TRY(io_file_open(path, &descriptor, &n_bytes));
     (void)posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL);
     IO_TRY_GOTO(status, done, io_hash_create(&hash));
     IO_TRY_GOTO(status, done, hash_descriptor(descriptor, path, hash));

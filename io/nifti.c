@@ -91,12 +91,9 @@ static io_status check_bound(const source *s)
 /* Reads n_bytes of the header stream, or fewer at its end; sets *is_there to whether all came. */
 static io_status read_if_there(source *s, void *bytes, size_t n_bytes, bool *is_there)
 {
-    size_t n_read = 0, n;
+    size_t n_read;
 
-    do {
-        IO_TRY(io_stream_read_some(s->header_stream, (uint8_t *)bytes + n_read, n_bytes - n_read, &n));
-        n_read += n;
-    } while (n > 0 && n_read < n_bytes);
+    IO_TRY(io_stream_read_some(s->header_stream, bytes, n_bytes, &n_read));
     s->position += n_read;
     *is_there = n_read == n_bytes;
     return IO_OK;

@@ -13,19 +13,6 @@
 _Static_assert(sizeof(nifti_1_header) == 348, "nifti_1_header must be laid out as in the file");
 _Static_assert(sizeof(nifti_2_header) == 540, "nifti_2_header must be laid out as in the file");
 
-/* Up to n_bytes; fewer only at the end of the stream. */
-static io_status read_up_to(io_stream *stream, uint8_t *bytes, size_t n_bytes, size_t *n_read)
-{
-    size_t n;
-
-    *n_read = 0;
-    do {
-        IO_TRY(io_stream_read_some(stream, bytes + *n_read, n_bytes - *n_read, &n));
-        *n_read += n;
-    } while (n > 0 && *n_read < n_bytes);
-    return IO_OK;
-}
-
 /* The bytes of a host integer as the other byte order would store it. */
 static int32_t load_int32(const uint8_t *bytes, bool is_swapped)
 {
@@ -212,7 +199,7 @@ static io_status parse_version_2(io_stream *stream, uint8_t *bytes, bool is_swap
     const size_t n_first = sizeof(nifti_1_header);
     size_t n_read;
 
-    IO_TRY(read_up_to(stream, bytes + n_first, sizeof(nifti_2_header) - n_first, &n_read));
+    IO_TRY(io_stream_read_some(stream, bytes + n_first, sizeof(nifti_2_header) - n_first, &n_read));
     if (n_first + n_read < sizeof(nifti_2_header))
         return IO_FAIL(IO_ERR_TRUNCATED, "%s: %zu bytes, a NIfTI-2 header has 540; copy the file again", name, n_first + n_read);
     memcpy(&out->fields, bytes, sizeof out->fields);
@@ -228,7 +215,7 @@ io_status io_nifti_header_read(io_stream *stream, const char *name, io_nifti_hea
     bool is_swapped;
 
     memset(out, 0, sizeof *out);
-    IO_TRY(read_up_to(stream, bytes, sizeof(nifti_1_header), &n_read));
+    IO_TRY(io_stream_read_some(stream, bytes, sizeof(nifti_1_header), &n_read));
     out->version = n_read < sizeof(nifti_1_header) ? 0 : find_version(bytes, &is_swapped);
     if (out->version == 0) return refuse_foreign(bytes, n_read, name);
     out->n_bytes = out->version == 1 ? sizeof(nifti_1_header) : sizeof(nifti_2_header);

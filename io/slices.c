@@ -4,12 +4,12 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <isa-l/crc.h>
 #include <zstd.h>
 
+#include "io/file.h"
 #include "io/memory.h"
 #include "io/slices_frame.h"
 
@@ -147,19 +147,15 @@ io_status io_slices_open(const char *path, io_slices **out)
 {
     io_status status = IO_OK;
     io_slices *slices = NULL;
-    struct stat about;
-    const int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    uint64_t n_bytes;
+    int descriptor;
 
     *out = NULL;
-    if (descriptor < 0) return IO_FAIL_ERRNO("%s", path);
-    if (fstat(descriptor, &about) != 0 || !S_ISREG(about.st_mode)) {
-        status = IO_FAIL(IO_ERR_FILE, "%s: expected a file of prepared slices", path);
-        goto done;
-    }
+    IO_TRY(io_file_open(path, &descriptor, &n_bytes));
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *slices, (void **)&slices));
     IO_TRY_GOTO(status, done, io_string_copy(path, &slices->path));
     IO_TRY_GOTO(status, done, read_head(slices, descriptor));
-    IO_TRY_GOTO(status, done, read_table(slices, descriptor, (uint64_t)about.st_size));
+    IO_TRY_GOTO(status, done, read_table(slices, descriptor, n_bytes));
     *out = slices;
     slices = NULL; /* now the caller's */
 done:

@@ -5,9 +5,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/file.h"
 #include "io/memory.h"
 #include "io/source.h"
 
@@ -19,6 +19,8 @@ enum {
 /* Most bytes that one byte of a file can stand for. */
 #define GZIP_MAX_RATIO 1032  /* deflate: 258 bytes from two bits */
 #define ZSTD_MAX_RATIO 32768 /* RFC 8878: a block of 128 KiB from a header of three bytes and one byte to repeat */
+
+typedef enum io_codec { IO_CODEC_PLAIN, IO_CODEC_GZIP, IO_CODEC_ZSTD } io_codec;
 
 struct io_stream {
     io_source source;
@@ -66,15 +68,8 @@ io_status io_source_fetch(io_source *source)
 
 static io_status open_descriptor(io_source *source, const char *path)
 {
-    struct stat info;
-
-    source->descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (source->descriptor < 0) return IO_FAIL_ERRNO("%s: cannot open", path);
-    if (fstat(source->descriptor, &info) != 0) return IO_FAIL_ERRNO("%s: cannot read its size", path);
-    if (!S_ISREG(info.st_mode))
-        return IO_FAIL(IO_ERR_FILE, "%s: expected a regular file, found a %s", path, S_ISDIR(info.st_mode) ? "folder" : "special file");
+    IO_TRY(io_file_open(path, &source->descriptor, &source->n_total));
     (void)posix_fadvise(source->descriptor, 0, 0, POSIX_FADV_SEQUENTIAL);
-    source->n_total = (uint64_t)info.st_size;
     IO_TRY(io_alloc(BLOCK_BYTES, 1, (void **)&source->store));
     return io_source_fetch(source);
 }
@@ -138,11 +133,6 @@ io_status io_stream_open_memory(const void *bytes, size_t n_bytes, const char *n
 done:
     io_stream_close(&stream);
     return status;
-}
-
-io_codec io_stream_codec(const io_stream *stream)
-{
-    return stream->codec;
 }
 
 uint64_t io_stream_bound(const io_stream *stream)

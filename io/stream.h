@@ -9,20 +9,17 @@
 
 #include "io/status.h"
 
-typedef enum io_codec { IO_CODEC_PLAIN, IO_CODEC_GZIP, IO_CODEC_ZSTD } io_codec;
-
 typedef struct io_stream io_stream;
 
 io_status io_stream_open(const char *path, io_stream **out);
 /* The same over memory that stays valid until io_stream_close; name is used in messages. */
 io_status io_stream_open_memory(const void *bytes, size_t n_bytes, const char *name, io_stream **out);
-io_codec io_stream_codec(const io_stream *stream);
 /* The largest number of bytes this stream can still yield, judged by the size of the file: the size itself for plain files,
  * at most 1032 times it for gzip (the limit of deflate) and 32768 times it for zstd (a block of 128 KiB from four bytes). */
 uint64_t io_stream_bound(const io_stream *stream);
 /* Exactly n_bytes, else IO_ERR_TRUNCATED. */
 io_status io_stream_read(io_stream *stream, void *buffer, size_t n_bytes);
-/* Up to n_bytes; *n_read is 0 only at the end. */
+/* n_bytes, or fewer where the data ends. */
 io_status io_stream_read_some(io_stream *stream, void *buffer, size_t n_bytes, size_t *n_read);
 io_status io_stream_skip(io_stream *stream, uint64_t n_bytes);
 /* Reads to the end, at most max_rest bytes more (else IO_ERR_FORMAT: more data than the header says), and verifies the checksums. */

@@ -16,6 +16,7 @@
 #include "io/file.h"
 #include "io/hash.h"
 #include "io/memory.h"
+#include "io/stream.h"
 
 static const char folder[] = "file_folder";
 
@@ -293,6 +294,29 @@ static void test_mappings_show_the_bytes(void **state)
     free(text);
 }
 
+static void test_a_fifo_is_refused_at_once(void **state)
+{
+    io_mapping *mapping;
+    io_stream *stream;
+    char sha256[65];
+
+    assert_int_equal(mkfifo("file_folder/fifo", 0666), 0);
+    alarm(10); /* instead of waiting for a writer for ever */
+    check_fails(IO_ERR_FILE, io_mapping_open("file_folder/fifo", &mapping));
+    check_fails(IO_ERR_FILE, io_stream_open("file_folder/fifo", &stream));
+    check_fails(IO_ERR_FILE, io_hash_file("file_folder/fifo", sha256));
+    alarm(0);
+    check_ok(io_file_remove("file_folder/fifo"));
+}
+
+static void test_the_reason_for_a_missing_folder_is_told(void **state)
+{
+    check_ok(io_file_write_text("file_folder/file", ""));
+    check_fails(IO_ERR_FILE, io_folder_create("file_folder/file"));
+    assert_non_null(strstr(io_last_error_text(), "File exists"));
+    check_ok(io_file_remove("file_folder/file"));
+}
+
 static void test_empty_files_and_folders_as_mappings(void **state)
 {
     io_mapping *mapping;
@@ -457,6 +481,8 @@ int main(void)
         in_empty_folder(test_a_full_disk_is_told_and_leaves_nothing),
         in_empty_folder(test_a_refused_write_leaves_nothing),
         in_empty_folder(test_mappings_show_the_bytes),
+        in_empty_folder(test_a_fifo_is_refused_at_once),
+        in_empty_folder(test_the_reason_for_a_missing_folder_is_told),
         in_empty_folder(test_empty_files_and_folders_as_mappings),
         in_empty_folder(test_released_pages_are_no_longer_resident),
         in_empty_folder(test_texts_are_bounded_and_free_of_zero_bytes),
