@@ -149,7 +149,8 @@ static io_status add_folder(builder *b, const char *folder)
         if (!io_folder_has_case(names, i)) continue;
         io_free(&path);
         IO_TRY_GOTO(status, done, io_path_join(folder, names[i], &path));
-        if (io_file_exists(path)) IO_TRY_GOTO(status, done, add_path(b, path));
+        /* Links to nowhere (annexed data that was not fetched) and devices are cases too, which fail: hiding them would hide a patient. */
+        if (!io_folder_exists(path)) IO_TRY_GOTO(status, done, add_path(b, path));
     }
     if (b->manifest->n_cases == n_before)
         status = IO_FAIL(IO_ERR_NOT_FOUND,

@@ -221,7 +221,7 @@ static io_status show_folder(const info_options *options, const char *folder, in
         const bool is_weights = names[i][0] != '.' && is_weights_name(names[i]);
         if (!is_weights && !io_folder_has_case(names, i)) continue;
         status = io_path_join(folder, names[i], &path);
-        if (status == IO_OK && io_file_exists(path)) {
+        if (status == IO_OK && !io_folder_exists(path)) {
             status = show_file(options, path, &is_refused);
             *n_files += 1;
             *n_refused += is_refused;

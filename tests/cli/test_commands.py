@@ -62,6 +62,10 @@ class Info(unittest.TestCase):
         for name in ("pair.hdr", "pair.img"):
             samed.write_nifti(os.path.join(folder, name), (2, 2, 2), magic=b"ni1\0", payload=bytes(16))
         self.assertEqual([os.path.basename(entry["path"]) for entry in self.describe("--check", folder)], ["pair.hdr", "scan.nii"])
+        os.mkfifo(os.path.join(folder, "queue.nii.gz"))
+        os.symlink("../annex/gone", os.path.join(folder, "unfetched.nii.gz"))
+        found = {os.path.basename(entry["path"]): entry.get("refused") for entry in self.describe("--check", folder, code=3)}
+        self.assertEqual(found, {"pair.hdr": None, "scan.nii": None, "queue.nii.gz": "file", "unfetched.nii.gz": "not_found"})
 
     def test_missing_file(self):
         self.assertEqual(self.describe("/nowhere.nii", code=3)[0]["refused"], "not_found")

@@ -1,6 +1,7 @@
 /* Which cases a run has: files, folders, pairs, lists, and everything that would make two cases write one output. */
 #include "tests/check.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/file.h"
@@ -63,12 +64,19 @@ static void test_folder_gives_its_nifti_files(void **state)
     touch("study/._b.nii.gz");
     touch("study/notes.txt");
     touch("study/sub/deep.nii");
+    check_ok(io_folder_create("study/folder.nii"));
+    unlink("study/unfetched.nii.gz"); /* of an earlier run */
+    unlink("study/queue.nii");
+    assert_int_equal(symlink("../annex/objects/gone", "study/unfetched.nii.gz"), 0);
+    assert_int_equal(mkfifo("study/queue.nii", 0666), 0);
     check_ok(FIND(&m, "study"));
-    assert_int_equal(m->n_cases, 4);
+    assert_int_equal(m->n_cases, 6);
     check_case(m, 0, "a", "study/a.nii");
     check_case(m, 1, "b", "study/b.nii.gz");
     check_case(m, 2, "lonely", "study/lonely.img"); /* fails by itself later; hiding it would hide a lost header */
     check_case(m, 3, "p", "study/p.hdr");
+    check_case(m, 4, "queue", "study/queue.nii"); /* and these fail by themselves too */
+    check_case(m, 5, "unfetched", "study/unfetched.nii.gz");
     assert_int_equal(m->cases[0].file_bytes, strlen("study/a.nii"));
     assert_int_equal(m->cases[3].file_bytes, strlen("study/p.hdr") + strlen("study/p.img"));
     io_manifest_free(&m);
