@@ -255,11 +255,6 @@ void io_tensors_release(const io_tensors *tensors, const io_tensor *tensor)
     io_mapping_release(tensors->mapping, (size_t)(tensor->data - tensors->mapping->bytes), n_span * io_tensor_type_bytes(tensor->type));
 }
 
-void io_tensors_release_all(const io_tensors *tensors)
-{
-    if (tensors->mapping) io_mapping_release(tensors->mapping, 0, tensors->mapping->n_bytes);
-}
-
 io_status io_tensors_check(const io_tensors *tensors)
 {
     for (size_t i = 0; tensors->zip && i < io_zip_count(tensors->zip); i++) {

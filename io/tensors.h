@@ -42,9 +42,8 @@ const io_tensor *io_tensors_find(const io_tensors *tensors, const char *name);  
 
 /* Copies (and converts) the values in row-major order: out [n_elements]. */
 io_status io_tensor_read_f32(const io_tensor *tensor, float *out);
-/* Lets the pages of one tensor (of the whole file) go from resident memory; reading again is still allowed. */
+/* Lets the pages of one tensor go from resident memory; reading again is still allowed. */
 void io_tensors_release(const io_tensors *tensors, const io_tensor *tensor);
-void io_tensors_release_all(const io_tensors *tensors);
 /* Looks a tensor up and checks its shape: the failure names the file, the tensor, what was expected, what was found. */
 io_status io_tensors_require(const io_tensors *tensors, const char *name, int n_dims, const int64_t *shape, const io_tensor **out);
 /* Reads every byte and compares the checksums that the container has (.pth only): IO_ERR_CHECKSUM. Opening checks no tensor's bytes. */
