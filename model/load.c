@@ -20,6 +20,7 @@ typedef struct loader {
     float *constants;       /* host image of weights->constants */
     size_t used, capacity;  /* floats */
     int b;
+    model_load_kind kind;
 } loader;
 
 static size_t round_up(size_t n)
@@ -122,10 +123,21 @@ static io_status pack(loader *load, const float *weight, int n_out, int n_in, mo
     return load->device->ops->matrix_create(load->device->backend, n_out, n_in, weight, type, out);
 }
 
+/* Stage 3 is free wherever a product is packed. */
+static io_status pack_transposed(loader *load, const float *weight, int n_out, int n_in, model_type type, model_matrix **out)
+{
+    float *turned = load->stage[3];
+
+    for (int i = 0; i < n_in; i++)
+        for (int o = 0; o < n_out; o++) turned[(size_t)i * (size_t)n_out + (size_t)o] = weight[(size_t)o * (size_t)n_in + (size_t)i];
+    return pack(load, turned, n_in, n_out, type, out);
+}
+
 static io_status pack_linear(loader *load, const float *weight, int n_out, int n_in, model_type type, model_linear *out)
 {
     out->n_out = n_out;
     out->n_in = n_in;
+    if (load->kind != MODEL_LOAD_INFERENCE) IO_TRY(pack_transposed(load, weight, n_out, n_in, type, &out->transposed));
     return pack(load, weight, n_out, n_in, type, &out->weight);
 }
 
@@ -246,6 +258,16 @@ static void order_taps(float *out, const float *in, int R)
                 out[((size_t)o * 9 + (size_t)tap) * (size_t)R + (size_t)i] = in[((size_t)o * (size_t)R + (size_t)i) * 9 + (size_t)tap];
 }
 
+/* [R,R,3,3] -> [R,9*R] of the gradient: a 3x3 convolution as well, with the channels exchanged and the taps reversed. */
+static void order_taps_back(float *out, const float *in, int R)
+{
+    for (int o = 0; o < R; o++)
+        for (int i = 0; i < R; i++)
+            for (int tap = 0; tap < 9; tap++)
+                out[((size_t)i * 9 + (size_t)(8 - tap)) * (size_t)R + (size_t)o] =
+                    in[((size_t)o * (size_t)R + (size_t)i) * 9 + (size_t)tap];
+}
+
 static io_status load_neck(loader *load)
 {
     const int R = load->config->decoder_width;
@@ -257,6 +279,10 @@ static io_status load_neck(loader *load)
     IO_TRY(read_param(load, MODEL_NECK2_WEIGHT, 0, load->stage[0]));
     order_taps(load->stage[1], load->stage[0], R);
     IO_TRY(pack(load, load->stage[1], R, 9 * R, load->device->type, &encoder->neck2));
+    if (load->kind != MODEL_LOAD_INFERENCE) {
+        order_taps_back(load->stage[1], load->stage[0], R);
+        IO_TRY(pack(load, load->stage[1], R, 9 * R, load->device->type, &encoder->neck2_transposed));
+    }
     return load_norm(load, MODEL_NECK3_WEIGHT, 0, &encoder->neck3);
 }
 
@@ -406,15 +432,15 @@ static void close_loader(loader *load)
 }
 
 io_status model_weights_load(model_device *device, const model_config *config, const io_tensors *sam, const io_tensors *adapter, int b,
-                             model_weights *out)
+                             model_load_kind kind, model_weights *out)
 {
     io_status status = IO_OK;
-    loader load = {.device = device, .config = config, .weights = out, .b = b};
+    loader load = {.device = device, .config = config, .weights = out, .b = b, .kind = kind};
 
     memset(out, 0, sizeof *out);
     IO_TRY_GOTO(status, done, open_loader(&load, sam, adapter));
     IO_TRY_GOTO(status, done, load_encoder(&load));
-    IO_TRY_GOTO(status, done, load_decoder(&load));
+    if (kind != MODEL_LOAD_FROZEN_ENCODER) IO_TRY_GOTO(status, done, load_decoder(&load));
     IO_TRY_GOTO(status, done, device->ops->upload(device->backend, out->constants, load.constants, out->constants_bytes));
 done:
     close_loader(&load);
@@ -424,6 +450,7 @@ done:
 static void free_linear(model_linear *linear, const model_ops *ops, model_backend *backend)
 {
     if (linear->weight) ops->matrix_free(backend, &linear->weight);
+    if (linear->transposed) ops->matrix_free(backend, &linear->transposed);
 }
 
 static void free_attention(model_attention *attention, const model_ops *ops, model_backend *backend)
@@ -452,6 +479,7 @@ static void free_encoder(model_encoder *encoder, const model_ops *ops, model_bac
     }
     free_linear(&encoder->neck0, ops, backend);
     if (encoder->neck2) ops->matrix_free(backend, &encoder->neck2);
+    if (encoder->neck2_transposed) ops->matrix_free(backend, &encoder->neck2_transposed);
 }
 
 static void free_decoder(model_decoder *decoder, int K, const model_ops *ops, model_backend *backend)

@@ -35,6 +35,13 @@ bool model_role_in_adapter(model_role role, model_layout layout)
     return role != MODEL_ROLE_TRANSFORMER || layout == MODEL_LAYOUT_SAMED;
 }
 
+bool model_param_is_trained(const model_param *param, model_layout layout)
+{
+    if (!model_role_in_adapter(param->role, layout) || param->role == MODEL_ROLE_PROMPT_BUFFER) return false;
+    if (param->role == MODEL_ROLE_PROMPT) return param->id == MODEL_NO_MASK_WEIGHT;
+    return table[param->id].group != MODEL_GROUP_IOU;
+}
+
 void model_param_name(model_param_id id, int index, char *name)
 {
     snprintf(name, MODEL_PARAM_NAME_BYTES, table[id].pattern, index);

@@ -30,6 +30,7 @@ typedef struct model_linear {
     model_matrix *weight;
     const float *bias;
     int n_out, n_in;
+    model_matrix *transposed; /* for the way back; NULL unless loaded for training */
 } model_linear;
 
 /* gamma, beta [n] on the device. */

@@ -46,7 +46,7 @@ io_status model_sam_create(model_device *device, const model_config *config, con
     made->device = device;
     made->config = *config;
     start_run(made);
-    IO_TRY_GOTO(status, done, model_weights_load(device, config, sam, adapter, b, &made->weights));
+    IO_TRY_GOTO(status, done, model_weights_load(device, config, sam, adapter, b, MODEL_LOAD_INFERENCE, &made->weights));
     IO_TRY_GOTO(status, done, model_workspace_plan(config, device->type, device->ops->row_pad, b, &made->workspace));
     IO_TRY_GOTO(status, done, model_workspace_create(&made->workspace, device->ops, device->backend));
     made->run.b = b;

@@ -6,6 +6,7 @@ Usage: make_golden.py      (in this folder; needs torch 2, numpy and the package
 tiny_weights.txt      every tensor of every set of weights: set, name, shape, scale, offset. Names and shapes are those of PyTorch's modules
                       (segment_anything.modeling) and, for adapters, of SAMed's save_lora_parameters. Values come from an integer hash of
                       set and name (value_of below, and in test_tiny.c), so weights need no space.
+tiny_training.safetensors  for each training case: losses of ten steps, gradients of the first step and weights after the last, in samples.
 tiny_vectors.safetensors   for each case: image, and what the network makes of it, computed in double precision.
 
 LoRA is applied as SAMed does, unmerged, around qkv (and q_proj, v_proj of the decoder in SAMed_s); tables are resized as in SAMed's
@@ -129,8 +130,7 @@ class Lora(torch.nn.Module):
         return y
 
 
-def add_lora(model, adapter, net, layout, dtype):
-    get = lambda name: torch.from_numpy(adapter[name]).to(dtype)
+def add_lora(model, get, net, layout):
     for i, block in enumerate(model["image_encoder"].blocks):
         parts = [(j * net["C"], get(f"w_a_{2 * i + j // 2:03d}"), get(f"w_b_{2 * i + j // 2:03d}")) for j in (0, 2)]
         block.attn.qkv = Lora(block.attn.qkv, parts)
@@ -145,7 +145,8 @@ def add_lora(model, adapter, net, layout, dtype):
     wrap(transformer.final_attn_token_to_image, ("fati_qa", "fati_qb"), ("fati_va", "fati_vb"))
 
 
-def run_case(net, sam, adapter, layout, S, image, dtype=torch.float64):
+def build_case(net, sam, adapter, layout, S, dtype, get):
+    """The model with its weights, and its dense positional encoding; get: LoRA's tensors by name."""
     G, K = S // net["P"], 4 if layout == "sam" else net["K"]
     model = build(net, S, K)
     state = {k: v for k, v in sam.items() if not adapter or "hypernetworks" not in k}  # their number is the adapter's
@@ -154,7 +155,12 @@ def run_case(net, sam, adapter, layout, S, image, dtype=torch.float64):
     model.load_state_dict({k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in state.items()}, strict=True)
     pe = model["prompt_encoder"].get_dense_pe().to(dtype)
     model = model.to(dtype).eval()
-    if adapter: add_lora(model, adapter, net, layout, dtype)
+    if adapter: add_lora(model, get, net, layout)
+    return model, pe
+
+
+def run_case(net, sam, adapter, layout, S, image, dtype=torch.float64):
+    model, pe = build_case(net, sam, adapter, layout, S, dtype, lambda name: torch.from_numpy(adapter[name]).to(dtype))
     out = {}
     encoder, decoder = model["image_encoder"], model["mask_decoder"]
     x = torch.from_numpy(image).to(dtype)[None, None].expand(1, 3, S, S)
@@ -167,6 +173,74 @@ def run_case(net, sam, adapter, layout, S, image, dtype=torch.float64):
         logits, iou = decoder.predict_masks(embedding, pe, sparse.to(dtype), dense)
         labels = F.interpolate(logits, (S, S), mode="bilinear", align_corners=False).argmax(1)
     return out | {"embedding": embedding[0], "logits": logits[0], "iou": iou[0], "labels": labels[0]}
+
+
+# Training cases: network, layout, image size
+TRAININGS = {
+    "train_samed": ("small", "samed", 64),
+    "train_samed_s": ("small", "samed_s", 64),
+    "train_head80": ("head80", "samed", 64),
+    "train_patch6": ("patch6", "samed", 48),
+}
+STEPS, RATE = 10, 1e-3
+
+
+def forward(model, pe, images):
+    """Logits of a batch; the decoder takes one image at a time."""
+    embeddings = model["image_encoder"](images[:, None].expand(-1, 3, -1, -1))
+    sparse, dense = model["prompt_encoder"](points=None, boxes=None, masks=None)
+    masks = [model["mask_decoder"].predict_masks(e[None], pe, sparse.to(e.dtype), dense)[0] for e in embeddings]
+    return torch.cat(masks)
+
+
+def loss_of(logits, labels):
+    """SAMed's loss: 0.2 cross entropy + 0.8 Dice over the whole batch, background included (spec 5.5)."""
+    p, y = logits.softmax(1), F.one_hot(labels, logits.shape[1]).permute(0, 3, 1, 2).to(logits.dtype)
+    dims = (0, 2, 3)
+    dice = 1 - (2 * (p * y).sum(dims) + 1e-5) / ((p * p).sum(dims) + (y * y).sum(dims) + 1e-5)
+    return 0.2 * F.cross_entropy(logits, labels) + 0.8 * dice.mean()
+
+
+def sample(value):
+    """Up to 16 elements spread over a tensor."""
+    flat = value.detach().numpy().ravel()
+    n = min(16, flat.size)
+    return flat[[i * flat.size // n for i in range(n)]].astype(np.float32)
+
+
+def train_case(case, net, sam, adapter, layout, S, vectors, dtype=torch.float64):
+    """Gradients of the first step, losses and weights of ten steps of AdamW on two images."""
+    leaves = {}
+    def get(name):
+        leaves[name] = torch.nn.Parameter(torch.from_numpy(adapter[name]).to(dtype))
+        return leaves[name]
+    model, pe = build_case(net, sam, adapter, layout, S, dtype, get)
+    for name, parameter in model.named_parameters():
+        is_frozen = name.startswith("image_encoder") or layout == "samed_s" and "transformer" in name
+        if is_frozen: parameter.requires_grad_(False)
+        else: leaves[name] = parameter
+    for parameter in leaves.values(): parameter.requires_grad_(True)
+    images = torch.from_numpy(np.stack([value_of(f"{case}/image{b}", S * S) + 0.5 for b in range(2)]).astype(np.float32).reshape(2, S, S)).to(dtype)
+    L = S // net["P"] * 4
+    labels = np.stack([np.floor((value_of(f"{case}/labels{b}", L * L) + 0.5) * net["K"]) for b in range(2)]).reshape(2, L, L)
+    labels = torch.from_numpy(labels).long()
+    labels[1, : L // 2] = 0
+    optimizer = torch.optim.AdamW(leaves.values(), lr=RATE, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
+    losses = []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        loss = loss_of(forward(model, pe, images), labels)
+        loss.backward()
+        losses.append(loss.item())
+        for name, parameter in leaves.items():
+            if step == 0 and parameter.grad is not None:
+                vectors[f"{case}/grad/{name}"] = sample(parameter.grad)
+                vectors[f"{case}/norm/{name}"] = np.array([parameter.grad.norm().item()], np.float32)
+        optimizer.step()
+    vectors[f"{case}/losses"] = np.array(losses, np.float32)
+    for name, parameter in leaves.items():
+        if parameter.grad is not None: vectors[f"{case}/final/{name}"] = sample(parameter)
+    print(f"{case}: losses {losses[0]:.4f} ... {losses[-1]:.4f}, {sum(p.grad is not None for p in leaves.values())} gradients")
 
 
 def main():
@@ -189,6 +263,10 @@ def main():
     with open("tiny_weights.txt", "w") as file:
         file.write("\n".join(listing) + "\n")
     save_file(vectors, "tiny_vectors.safetensors")
+    vectors = {}
+    for case, (name, layout, S) in TRAININGS.items():
+        train_case(case, NETWORKS[name], weights[name, "sam"], weights[name, layout], layout, S, vectors)
+    save_file(vectors, "tiny_training.safetensors")
 
 
 main()

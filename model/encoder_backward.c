@@ -1,0 +1,168 @@
+/* The image encoder for training: forward with LoRA beside the frozen qkv, and back down to the first block that has some. What a block
+ * saves and what it computes again: block_saved in train_state.h. Spec 1, 2.1; nothing frozen gets a weight gradient. */
+#include "model/train_state.h"
+
+static const float norm_eps = 1e-6f; /* as in encoder.c */
+
+/* Columns of qkv that a projection writes. */
+static model_rows get_part(const model_trainer *trainer, model_rows qkv, int part)
+{
+    qkv.data = (float *)qkv.data + (part == TRAIN_V ? 2 * trainer->config.width : 0);
+    return qkv;
+}
+
+static io_status multiply(const model_trainer *trainer, model_rows out, model_rows in, const model_linear *linear)
+{
+    const model_run *run = &trainer->run;
+
+    return run->ops->linear_forward(run->backend, out, in, linear->weight, linear->bias, MODEL_STORE, train_count_pixels(trainer));
+}
+
+/* The way back through a frozen product. */
+static io_status multiply_back(const model_trainer *trainer, model_rows din, model_rows dout, const model_linear *linear)
+{
+    const model_run *run = &trainer->run;
+
+    return run->ops->linear_forward(run->backend, din, dout, linear->transposed, NULL, MODEL_STORE, train_count_pixels(trainer));
+}
+
+static io_status normalize(const model_trainer *trainer, model_rows out, model_rows in, const model_norm *norm, int C)
+{
+    const model_run *run = &trainer->run;
+
+    return run->ops->layernorm_forward(run->backend, out, in, norm->gamma, norm->beta, norm_eps, train_count_pixels(trainer), C,
+                                       MODEL_STORE);
+}
+
+static io_status normalize_back(const model_trainer *trainer, model_rows din, model_rows dout, model_rows in, const model_norm *norm, int C,
+                                model_epilogue epilogue)
+{
+    const model_run *run = &trainer->run;
+
+    return run->ops->layernorm_backward(run->backend, din, NULL, NULL, dout, in, norm->gamma, norm_eps, train_count_pixels(trainer), C,
+                                        epilogue);
+}
+
+/* Everything of a block up to what GELU is applied to. */
+static io_status run_block(model_trainer *trainer, int i, const block_saved *saved)
+{
+    const model_run *run = &trainer->run;
+    const model_block *block = &trainer->frozen.encoder.blocks[i];
+    const int N = train_count_pixels(trainer), C = trainer->config.width, G = trainer->config.image_size / trainer->config.patch;
+    const model_rows normed = trainer->temporary.normed;
+
+    IO_TRY(normalize(trainer, normed, saved->x, &block->norm1, C));
+    IO_TRY(multiply(trainer, saved->qkv, normed, &block->qkv));
+    for (int p = 0; p < TRAIN_N_LORA; p++)
+        IO_TRY(model_train_lora_forward(run, &trainer->lora[i][p], get_part(trainer, saved->qkv, p), saved->low[p], normed, N));
+    IO_TRY(run->ops->attention_forward(run->backend, saved->attended, saved->log_sum, saved->qkv, block->relpos, 1, G));
+    IO_TRY(multiply(trainer, saved->mid, saved->attended, &block->proj));
+    IO_TRY(model_train_add(run, saved->mid, saved->x, N, C));
+    IO_TRY(normalize(trainer, normed, saved->mid, &block->norm2, C));
+    return multiply(trainer, saved->hidden, normed, &block->lin1);
+}
+
+static io_status finish_block(model_trainer *trainer, int i, const block_saved *saved, model_rows out)
+{
+    const model_run *run = &trainer->run;
+    const int N = train_count_pixels(trainer);
+    const model_rows hidden = trainer->temporary.hidden;
+
+    IO_TRY(run->ops->activation_forward(run->backend, hidden, saved->hidden, MODEL_GELU, N, trainer->config.mlp_width));
+    IO_TRY(multiply(trainer, out, hidden, &trainer->frozen.encoder.blocks[i].lin2));
+    return model_train_add(run, out, saved->mid, N, trainer->config.width);
+}
+
+static io_status apply_neck(model_trainer *trainer, train_saved *saved)
+{
+    const model_run *run = &trainer->run;
+    const model_encoder *encoder = &trainer->frozen.encoder;
+    const int G = trainer->config.image_size / trainer->config.patch, R = trainer->config.decoder_width;
+    const train_temporary *temporary = &trainer->temporary;
+
+    IO_TRY(multiply(trainer, saved->neck0_out, saved->last_x, &encoder->neck0));
+    IO_TRY(normalize(trainer, temporary->neck_normed, saved->neck0_out, &encoder->neck1, R));
+    IO_TRY(run->ops->conv3x3_forward(run->backend, saved->neck2_out, temporary->neck_normed, encoder->neck2, 1, G, R));
+    return normalize(trainer, temporary->embedding, saved->neck2_out, &encoder->neck3, R);
+}
+
+io_status model_train_encoder_forward(model_trainer *trainer, train_saved *saved)
+{
+    const model_run *run = &trainer->run;
+    const model_encoder *encoder = &trainer->frozen.encoder;
+    const model_config *config = &trainer->config;
+    const int N = train_count_pixels(trainer), C = config->width;
+    const model_rows position = train_rows(encoder->pos_embed, C), start = config->depth ? saved->blocks[0].x : saved->last_x;
+
+    IO_TRY(run->ops->patches_forward(run->backend, trainer->temporary.patches, trainer->temporary.image, 1, config->image_size,
+                                     config->patch));
+    IO_TRY(multiply(trainer, start, trainer->temporary.patches, &encoder->patch));
+    IO_TRY(model_train_add(run, start, position, N, C));
+    for (int i = 0; i < config->depth; i++) {
+        IO_TRY(run_block(trainer, i, &saved->blocks[i]));
+        IO_TRY(finish_block(trainer, i, &saved->blocks[i], i + 1 < config->depth ? saved->blocks[i + 1].x : saved->last_x));
+    }
+    return apply_neck(trainer, saved);
+}
+
+/* temporary.dx = the neck's gradient. */
+static io_status derive_neck(model_trainer *trainer, const train_saved *saved)
+{
+    const model_run *run = &trainer->run;
+    const model_encoder *encoder = &trainer->frozen.encoder;
+    const int G = trainer->config.image_size / trainer->config.patch, R = trainer->config.decoder_width;
+    const model_rows dkeys = trainer->temporary.dkeys, dneck = trainer->temporary.dneck;
+
+    IO_TRY(normalize_back(trainer, dkeys, dkeys, saved->neck2_out, &encoder->neck3, R, MODEL_STORE));
+    IO_TRY(run->ops->conv3x3_forward(run->backend, dneck, dkeys, encoder->neck2_transposed, 1, G, R));
+    IO_TRY(normalize_back(trainer, dneck, dneck, saved->neck0_out, &encoder->neck1, R, MODEL_STORE));
+    return multiply_back(trainer, trainer->temporary.dx, dneck, &encoder->neck0);
+}
+
+/* dx += the gradient of the MLP. */
+static io_status derive_mlp(model_trainer *trainer, int i, const block_saved *saved)
+{
+    const model_run *run = &trainer->run;
+    const model_block *block = &trainer->frozen.encoder.blocks[i];
+    const model_rows dhidden = trainer->temporary.hidden, dx = trainer->temporary.dx, dnormed = trainer->temporary.dnormed;
+
+    IO_TRY(multiply_back(trainer, dhidden, dx, &block->lin2));
+    IO_TRY(run->ops->activation_backward(run->backend, dhidden, dhidden, saved->hidden, MODEL_GELU, train_count_pixels(trainer),
+                                         trainer->config.mlp_width));
+    IO_TRY(multiply_back(trainer, dnormed, dhidden, &block->lin1));
+    return normalize_back(trainer, dx, dnormed, saved->mid, &block->norm2, trainer->config.width, MODEL_ADD);
+}
+
+/* dx += the gradient of the attention, and that of LoRA; in the first block with LoRA nobody asks for dx any more. */
+static io_status derive_attention(model_trainer *trainer, int i, const block_saved *saved)
+{
+    const model_run *run = &trainer->run;
+    const model_block *block = &trainer->frozen.encoder.blocks[i];
+    const train_temporary *temporary = &trainer->temporary;
+    const int N = train_count_pixels(trainer), C = trainer->config.width, G = trainer->config.image_size / trainer->config.patch;
+    const bool is_last = i == trainer->first_block;
+    const model_rows dnormed = is_last ? (model_rows){0} : temporary->dnormed;
+
+    IO_TRY(multiply_back(trainer, temporary->dattended, temporary->dx, &block->proj));
+    IO_TRY(run->ops->attention_backward(run->backend, temporary->dqkv, temporary->dattended, saved->qkv, saved->attended, saved->log_sum,
+                                        block->relpos, 1, G));
+    IO_TRY(normalize(trainer, temporary->normed, saved->x, &block->norm1, C));
+    if (!is_last) IO_TRY(multiply_back(trainer, dnormed, temporary->dqkv, &block->qkv));
+    for (int p = 0; p < TRAIN_N_LORA; p++)
+        IO_TRY(model_train_lora_backward(run, &trainer->lora[i][p], dnormed, get_part(trainer, temporary->dqkv, p), saved->low[p],
+                                         temporary->normed, temporary->low, N));
+    if (is_last) return IO_OK;
+    return normalize_back(trainer, temporary->dx, dnormed, saved->x, &block->norm1, C, MODEL_ADD);
+}
+
+io_status model_train_encoder_backward(model_trainer *trainer, train_saved *saved)
+{
+    if (trainer->first_block == trainer->config.depth) return IO_OK;
+    IO_TRY(derive_neck(trainer, saved));
+    for (int i = trainer->config.depth - 1; i >= trainer->first_block; i--) {
+        if (trainer->options.recompute) IO_TRY(run_block(trainer, i, &saved->blocks[i]));
+        IO_TRY(derive_mlp(trainer, i, &saved->blocks[i]));
+        IO_TRY(derive_attention(trainer, i, &saved->blocks[i]));
+    }
+    return IO_OK;
+}
