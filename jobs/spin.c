@@ -10,6 +10,12 @@ static const char spin_count[] = "1000";
 
 void job_spin_limit(char **argv)
 {
+    char program[4096]; /* its own path, so that ps and pgrep show its name */
+    ssize_t n_bytes;
+
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
-    if (setenv("GOMP_SPINCOUNT", spin_count, 1) == 0) execv("/proc/self/exe", argv); /* returns only when it failed */
+    n_bytes = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (n_bytes <= 0 || setenv("GOMP_SPINCOUNT", spin_count, 1) != 0) return;
+    program[n_bytes] = '\0';
+    execv(program, argv); /* returns only when it failed */
 }
