@@ -71,7 +71,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_SEED: options->draw.seed = (uint64_t)job_options_integer(state, "--seed", arg, 0, INT64_MAX); return 0;
     case KEY_SIZE: set_size(state, arg, &options->draw); return 0;
     case KEY_SPACING: set_spacing(state, arg, &options->draw); return 0;
-    case KEY_NOISE: options->draw.noise_hu = job_options_number(state, "--noise", arg); return 0;
+    case KEY_NOISE:
+        options->draw.noise_hu = job_options_number(state, "--noise", arg);
+        if (options->draw.noise_hu < 0) job_options_fail(state, "--noise: expected HU from 0 on, found '%s'", arg);
+        return 0;
     case KEY_WEIGHTS: options->weights = arg; return 0;
     case KEY_RANK: options->rank = (int)job_options_integer(state, "--rank", arg, 1, 1024); return 0;
     case KEY_CLASSES: options->n_classes = (int)job_options_integer(state, "--classes", arg, 1, 1000); return 0;
@@ -265,7 +268,7 @@ int job_phantom_main(int argc, char **argv)
     if (status == IO_OK && options.n_cases > 0) status = write_study(&options);
     if (status != IO_OK)
         io_log(IO_LOG_ERROR, "%s", io_last_error_text());
-    else if (options.n_cases > 0)
+    else if (options.n_cases > 0 && job_comm_claimed_rank() == 0)
         io_log(IO_LOG_INFO, "wrote %lld cases to %s", (long long)options.n_cases, options.output);
     if (status == IO_ERR_ARGUMENT) return JOB_EXIT_USAGE;
     return status == IO_OK ? JOB_EXIT_DONE : JOB_EXIT_RUN;

@@ -150,6 +150,7 @@ static int segment_all(segment_run *run)
 static int plan_and_segment(segment_run *run)
 {
     io_status status = job_selfcheck_launch(job_comm_claimed_size(), run->world.size);
+    int exit_code = JOB_EXIT_DONE;
 
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_USAGE);
     status = job_device_share_find(&run->world, run->options->n_threads, &run->share);
@@ -157,9 +158,10 @@ static int plan_and_segment(segment_run *run)
     status = job_segment_plan_create(&run->world, run->options, &run->plan);
     if (status != IO_OK) return job_exit_leave(&run->world, status, status == IO_ERR_NOT_FOUND ? JOB_EXIT_NOTHING : job_exit_of(status));
     if (!run->options->dry_run) return segment_all(run);
-    if (run->world.rank == 0) status = job_segment_dry_run(run);
-    (void)job_all_ok(&run->world, &status, NULL);
-    return job_exit_leave(&run->world, status, job_exit_of(status));
+    if (run->world.rank == 0) status = job_segment_dry_run(run, &exit_code);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
+    job_comm_bcast(&run->world, &exit_code, sizeof exit_code, 0);
+    return exit_code;
 }
 
 static void free_run(segment_run *run)

@@ -31,15 +31,20 @@
 #include "model/sam.h"
 #include "pipeline/case.h"
 
-enum { SEGMENT_OPTIONS_BYTES = 384 };
+enum {
+    SEGMENT_OPTIONS_BYTES = 384,
+    SEGMENT_AHEAD = 8,   /* slices made ahead, at least two batches: long enough to hide the opening of the next case; 1 MB each at 512 */
+    SEGMENT_MAX_HELD = 3 /* cases in a leader's memory: read ahead, under way, being written */
+};
 
 /* The cases of a run, the same on all ranks. */
 typedef struct segment_plan {
     io_manifest *manifest;
-    int64_t *n_slices; /* [n_cases] by the headers; 1 for a case whose header cannot be read: its failure is found when it is its turn */
-    int64_t *n_voxels; /* [n_cases] */
-    int64_t *is_done;  /* [n_cases] 1 when finished by an earlier run */
-    int64_t *to_do;    /* [n_cases] slices still to be done, 0 for finished cases */
+    int64_t *n_slices;    /* [n_cases] by the headers; 1 for a case whose header cannot be read: its failure is found when it is its turn */
+    int64_t *n_voxels;    /* [n_cases] 0 without a header, as the next */
+    int64_t *image_bytes; /* [n_cases] of the voxels in their own type */
+    int64_t *is_done;     /* [n_cases] 1 when finished by an earlier run */
+    int64_t *to_do;       /* [n_cases] slices still to be done, 0 for finished cases */
     int64_t n_done, n_left, slices_left;
 } segment_plan;
 
@@ -115,11 +120,15 @@ void job_segment_plan_free(segment_plan *plan);
 io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs *outputs, segment_plan *plan);
 /* Collective. Is there any record, so that checking is needed? */
 bool job_segment_plan_has_records(const job_comm *world, const pipe_outputs *outputs, const segment_plan *plan);
+/* Slices that a case of this grid has, once it is turned as asked. */
+int64_t job_segment_count_slices(const io_grid *grid, pipe_orient orient);
 int job_segment_team_size(const job_segment_options *options, const segment_plan *plan, int n_ranks);
-/* Bytes that a rank needs at most: the network, the batches made ahead, two cases. */
+/* Batches of slices that are made ahead. */
+int job_segment_batches_ahead(int batch);
+/* Bytes that a rank needs at most: the network, the batches made ahead, its cases. */
 double job_segment_memory_estimate(const segment_run *run, const model_config *config);
-/* Prints the plan of --dry-run. Rank 0. */
-io_status job_segment_dry_run(const segment_run *run);
+/* Prints the plan of --dry-run. Rank 0. *exit_code is JOB_EXIT_NOTHING when every case would fail. */
+io_status job_segment_dry_run(const segment_run *run, int *exit_code);
 
 /* segment_weights.c */
 /* Collective. Opens the files, infers the network, reads the labels and starts the hash thread of rank 0. */
@@ -142,6 +151,7 @@ void job_segment_work_free(segment_work **work);
 
 /* segment_writer.c */
 io_status job_segment_writer_start(const segment_run *run, segment_writer **out);
+/* False while a case is being written. */
 bool job_segment_writer_has_room(segment_writer *writer);
 /* Takes the work over. */
 void job_segment_writer_add(segment_writer *writer, segment_work *work);

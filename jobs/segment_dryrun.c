@@ -1,4 +1,5 @@
 /* --dry-run: what a run would do, from headers alone. See segment.h. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -6,6 +7,7 @@
 #include "io/log.h"
 #include "io/memory.h"
 #include "io/nifti.h"
+#include "jobs/exits.h"
 #include "jobs/segment.h"
 
 enum { MAX_WARNINGS = 8, WARNING_BYTES = 160 };
@@ -40,7 +42,7 @@ static void assume_vit_b(int image_size, model_config *out)
     for (int i = 2; i < 12; i += 3) out->is_global[i] = true;
 }
 
-static void show_case(const io_case *c, dry_totals *totals)
+static void show_case(const io_case *c, pipe_orient orient, dry_totals *totals)
 {
     io_nifti_info info;
     char warnings[MAX_WARNINGS][WARNING_BYTES];
@@ -56,7 +58,7 @@ static void show_case(const io_case *c, dry_totals *totals)
     n_voxels = (double)info.grid.dims[0] * (double)info.grid.dims[1] * (double)info.grid.dims[2];
     totals->output_bytes += n_voxels * 0.02; /* label maps shrink at least fiftyfold */
     printf("  %s: %lld x %lld x %lld %s, %lld slices\n", c->id, (long long)info.grid.dims[0], (long long)info.grid.dims[1],
-           (long long)info.grid.dims[2], io_datatype_name(info.datatype), (long long)info.grid.dims[2]);
+           (long long)info.grid.dims[2], io_datatype_name(info.datatype), (long long)job_segment_count_slices(&info.grid, orient));
     totals->n_suspicious += n_warnings > 0;
     for (int i = 0; i < n_warnings; i++) printf("    suspicious: %s\n", warnings[i]);
 }
@@ -80,12 +82,14 @@ done:
 double job_segment_memory_estimate(const segment_run *run, const model_config *config)
 {
     const double network = (double)model_sam_estimate_bytes(config, run->options->precision, run->options->batch);
-    const double images = 8.0 * run->options->batch * config->image_size * config->image_size * (double)sizeof(float);
+    const int batch = run->options->batch, n_images = job_segment_batches_ahead(batch) * batch;
+    const double images = (double)n_images * config->image_size * config->image_size * (double)sizeof(float);
+    const int label_bytes = config->n_channels > 256 ? 2 : 1;
     double largest = 0;
 
     for (size_t i = 0; i < run->plan.manifest->n_cases; i++)
-        if ((double)run->plan.n_voxels[i] > largest) largest = (double)run->plan.n_voxels[i];
-    return network + images + 2 * largest * 3; /* int16 voxels and their labels */
+        largest = fmax(largest, (double)run->plan.image_bytes[i] + (double)run->plan.n_voxels[i] * label_bytes);
+    return network + images + SEGMENT_MAX_HELD * largest;
 }
 
 static void print_memory(const segment_run *run, const model_config *config)
@@ -138,7 +142,17 @@ static void print_done(const segment_run *run)
                run->options->output);
 }
 
-io_status job_segment_dry_run(const segment_run *run)
+/* Label names that the run would refuse. */
+static io_status check_labels(const char *path)
+{
+    io_labels *labels = NULL;
+    const io_status status = path ? io_labels_read(path, &labels) : IO_OK;
+
+    io_labels_free(&labels);
+    return status;
+}
+
+io_status job_segment_dry_run(const segment_run *run, int *exit_code)
 {
     const segment_plan *plan = &run->plan;
     dry_totals totals = {0};
@@ -147,9 +161,10 @@ io_status job_segment_dry_run(const segment_run *run)
     int team_size;
 
     IO_TRY(find_config(run->options, &config));
+    IO_TRY(check_labels(run->options->labels));
     model_config_name(&config, name);
     printf("cases:\n");
-    for (size_t i = 0; i < plan->manifest->n_cases; i++) show_case(&plan->manifest->cases[i], &totals);
+    for (size_t i = 0; i < plan->manifest->n_cases; i++) show_case(&plan->manifest->cases[i], run->options->pipe.orient, &totals);
     team_size = job_segment_team_size(run->options, plan, run->world.size);
     printf("plan: %zu cases (%lld unreadable, %lld suspicious), %lld slices, %d rank%s, teams of %d, %d thread%s per rank\n",
            plan->manifest->n_cases, (long long)totals.n_unreadable, (long long)totals.n_suspicious, (long long)plan->slices_left,
@@ -160,5 +175,6 @@ io_status job_segment_dry_run(const segment_run *run)
     print_memory(run, &config);
     print_disk(run, &totals);
     print_time(run, &config);
+    *exit_code = totals.n_unreadable == (int64_t)plan->manifest->n_cases ? JOB_EXIT_NOTHING : JOB_EXIT_DONE;
     return IO_OK;
 }

@@ -216,18 +216,20 @@ static void tell_progress(loop_state *state, int64_t n_share_done)
 /* This rank's share, batch by batch, until the reader's END. */
 static io_status segment_share(loop_state *state)
 {
+    const int ask_before = state->run->options->batch > ASK_BEFORE ? state->run->options->batch : ASK_BEFORE;
     io_status status = IO_OK;
     segment_work *work = state->work;
 
     for (segment_item item = take_item(state); item.kind != SEGMENT_END; item = take_item(state)) {
         const int64_t n_left = work->n_share - item.first;
+        advance_next(state, n_left <= ask_before); /* before the call too: one batch may be the whole case */
         if (status == IO_OK && would_take_too_long(state, n_left))
             status = IO_FAIL(IO_ERR_STOPPED, "dropped for %s: %lld slices were left", job_stop_name(), (long long)n_left);
         if (status == IO_OK) status = segment_batch(state, &item);
         if (status != IO_OK) atomic_store(&work->is_dropped, true);
         job_segment_reader_return(state->run->reader, item.images);
         if (status == IO_OK) tell_progress(state, item.first + item.n);
-        advance_next(state, n_left - item.n <= ASK_BEFORE);
+        advance_next(state, n_left - item.n <= ask_before);
         job_segment_poll(state->run);
     }
     return status;

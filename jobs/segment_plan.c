@@ -131,16 +131,25 @@ done:
     return status;
 }
 
+int64_t job_segment_count_slices(const io_grid *grid, pipe_orient orient)
+{
+    int axis[3], flip[3];
+
+    if (orient == PIPE_ORIENT_NATIVE) return grid->dims[2];
+    io_grid_orientation(grid, axis, flip);
+    return grid->dims[axis[2]];
+}
+
 /* A header that cannot be read counts as one slice; reading it again as a case gives the failure its place in failed.tsv. */
-static void read_header(const io_case *c, int64_t *n_slices, int64_t *n_voxels)
+static void read_header(const io_case *c, pipe_orient orient, segment_plan *plan, size_t i)
 {
     io_nifti_info info;
 
-    *n_slices = 1;
-    *n_voxels = 0;
+    plan->n_slices[i] = 1;
     if (io_nifti_read_info(c->path, &info) != IO_OK) return;
-    *n_slices = info.grid.dims[2];
-    *n_voxels = info.grid.dims[0] * info.grid.dims[1] * info.grid.dims[2];
+    plan->n_slices[i] = job_segment_count_slices(&info.grid, orient);
+    plan->n_voxels[i] = info.grid.dims[0] * info.grid.dims[1] * info.grid.dims[2];
+    plan->image_bytes[i] = plan->n_voxels[i] * (int64_t)io_datatype_bytes(info.datatype);
 }
 
 static void add_up(segment_plan *plan)
@@ -160,6 +169,7 @@ static io_status allocate_counts(segment_plan *plan)
 
     IO_TRY(io_alloc(n, sizeof *plan->n_slices, (void **)&plan->n_slices));
     IO_TRY(io_alloc(n, sizeof *plan->n_voxels, (void **)&plan->n_voxels));
+    IO_TRY(io_alloc(n, sizeof *plan->image_bytes, (void **)&plan->image_bytes));
     IO_TRY(io_alloc(n, sizeof *plan->is_done, (void **)&plan->is_done));
     return io_alloc(n, sizeof *plan->to_do, (void **)&plan->to_do);
 }
@@ -174,9 +184,10 @@ io_status job_segment_plan_create(const job_comm *world, const job_segment_optio
     status = n > INT_MAX ? IO_FAIL(IO_ERR_RANGE, "%zu cases are more than one run can take", n) : allocate_counts(out);
     if (!job_all_ok(world, &status, NULL)) return status;
     for (size_t i = (size_t)world->rank; i < n; i += (size_t)world->size)
-        read_header(&out->manifest->cases[i], &out->n_slices[i], &out->n_voxels[i]);
+        read_header(&out->manifest->cases[i], options->pipe.orient, out, i);
     job_comm_sum(world, out->n_slices, (int)n);
     job_comm_sum(world, out->n_voxels, (int)n);
+    job_comm_sum(world, out->image_bytes, (int)n);
     add_up(out);
     return IO_OK;
 }
@@ -186,6 +197,7 @@ void job_segment_plan_free(segment_plan *plan)
     io_manifest_free(&plan->manifest);
     io_free(&plan->n_slices);
     io_free(&plan->n_voxels);
+    io_free(&plan->image_bytes);
     io_free(&plan->is_done);
     io_free(&plan->to_do);
 }

@@ -7,7 +7,6 @@
 #include "jobs/segment.h"
 
 enum {
-    AHEAD = 8,          /* batches made ahead: long enough to hide the opening of the next case behind the model, 1 MB each at 512 */
     MAX_CASES_AHEAD = 4 /* the case under way, the next one, and room to spare: adding never waits */
 };
 
@@ -16,7 +15,7 @@ struct segment_reader {
     job_channel *cases;   /* int64_t, from the main thread */
     job_channel *items;   /* segment_item, to the main thread */
     job_channel *buffers; /* float *, empty ones */
-    float *images;        /* [AHEAD][batch][S][S] */
+    float *images;        /* [batches ahead][batch][S][S] */
     void *scratch;        /* of the case under way */
     pthread_t thread;
     bool is_running;
@@ -97,12 +96,18 @@ static void *read_cases(void *argument)
     return NULL;
 }
 
+int job_segment_batches_ahead(int batch)
+{
+    return batch < SEGMENT_AHEAD / 2 ? (SEGMENT_AHEAD + batch - 1) / batch : 2;
+}
+
 static io_status fill_buffers(segment_reader *reader, int batch, int image_size)
 {
     const size_t pixels = (size_t)image_size * (size_t)image_size; /* at most 4096^2 */
+    const int n_ahead = job_segment_batches_ahead(batch);
 
-    IO_TRY(io_alloc((size_t)AHEAD * (size_t)batch, pixels * sizeof(float), (void **)&reader->images));
-    for (int i = 0; i < AHEAD; i++) {
+    IO_TRY(io_alloc((size_t)n_ahead * (size_t)batch, pixels * sizeof(float), (void **)&reader->images));
+    for (int i = 0; i < n_ahead; i++) {
         float *images = reader->images + (size_t)i * (size_t)batch * pixels;
         (void)job_channel_push(reader->buffers, &images);
     }
@@ -117,8 +122,8 @@ io_status job_segment_reader_start(const segment_run *run, segment_reader **out)
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *reader, (void **)&reader));
     reader->run = run;
     IO_TRY_GOTO(status, done, job_channel_create(MAX_CASES_AHEAD, sizeof(int64_t), &reader->cases));
-    IO_TRY_GOTO(status, done, job_channel_create(AHEAD + 2, sizeof(segment_item), &reader->items));
-    IO_TRY_GOTO(status, done, job_channel_create(AHEAD, sizeof(float *), &reader->buffers));
+    IO_TRY_GOTO(status, done, job_channel_create(SEGMENT_AHEAD + 2, sizeof(segment_item), &reader->items));
+    IO_TRY_GOTO(status, done, job_channel_create(SEGMENT_AHEAD, sizeof(float *), &reader->buffers));
     IO_TRY_GOTO(status, done, fill_buffers(reader, run->options->batch, run->options->pipe.image_size));
     if (pthread_create(&reader->thread, NULL, read_cases, reader) != 0) {
         status = IO_FAIL(IO_ERR_MEMORY, "the reader thread cannot be started; raise the limit on processes (ulimit -u)");

@@ -14,6 +14,7 @@ struct segment_writer {
     pthread_t thread;
     bool is_running;
     atomic_bool is_finished;
+    atomic_int n_held; /* cases added and not yet written */
 };
 
 static io_status print_details(const segment_run *run, const segment_work *work, io_json **out)
@@ -66,6 +67,7 @@ static void *write_works(void *argument)
         if (outcome.status != IO_OK) snprintf(outcome.text, sizeof outcome.text, "%s", io_last_error_text());
         outcome.seconds = job_time_now() - work->started;
         job_segment_work_free(&work);
+        atomic_fetch_sub(&writer->n_held, 1);
         (void)job_channel_push(writer->outcomes, &outcome);
     }
     atomic_store(&writer->is_finished, true);
@@ -80,6 +82,7 @@ io_status job_segment_writer_start(const segment_run *run, segment_writer **out)
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *writer, (void **)&writer));
     writer->run = run;
     atomic_init(&writer->is_finished, false);
+    atomic_init(&writer->n_held, 0);
     IO_TRY_GOTO(status, done, job_channel_create(N_WAITING, sizeof(segment_work *), &writer->works));
     IO_TRY_GOTO(status, done, job_channel_create(N_OUTCOMES, sizeof(job_outcome), &writer->outcomes));
     if (pthread_create(&writer->thread, NULL, write_works, writer) != 0) {
@@ -96,11 +99,12 @@ done:
 
 bool job_segment_writer_has_room(segment_writer *writer)
 {
-    return job_channel_count(writer->works) < N_WAITING;
+    return atomic_load(&writer->n_held) == 0;
 }
 
 void job_segment_writer_add(segment_writer *writer, segment_work *work)
 {
+    atomic_fetch_add(&writer->n_held, 1);
     (void)job_channel_push(writer->works, &work);
 }
 

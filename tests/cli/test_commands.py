@@ -133,6 +133,7 @@ class Phantom(unittest.TestCase):
 
     def test_refusals(self):
         samed.check(samed.run("phantom", "-o", samed.path("p6"), "--size", 0, 3, 3), 2)
+        samed.check(samed.run("phantom", "-o", samed.path("p6"), "--noise", "-5"), 2)
         samed.check(samed.run("phantom", "-o", samed.path("p6"), "--weights", "vit_x", "--cases", 0), 2)
 
 

@@ -148,6 +148,90 @@ class DryRun(unittest.TestCase):
             self.assertIn(word, process.stdout)
         self.assertFalse(os.path.exists(out), "a dry run made its output folder")
 
+    def plan(self, *arguments, code=0):
+        return samed.check(samed.run("segment", *arguments, "-o", samed.path("dry.none"), "-n", "--threads", 1), code).stdout
+
+    def test_turned_volumes_have_the_slices_of_their_turned_axis(self):
+        """Stored with its first axis running upwards: 5 slices natively, 9 from feet to head."""
+        image = samed.path("sideways.nii")
+        samed.write_nifti(image, (9, 8, 5), payload=bytes(9 * 8 * 5 * 2))
+        with open(image, "r+b") as stream:
+            stream.seek(254)
+            stream.write(struct.pack("<h", 1))  # sform_code
+            stream.seek(280)
+            stream.write(struct.pack("<12f", 0, 1, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0))  # x up, y to the right, z forward
+        self.assertIn(", 5 slices,", self.plan("-i", image))
+        self.assertIn(", 9 slices,", self.plan("-i", image, "--orient", "ras"))
+
+    def test_nothing_valid_and_bad_labels(self):
+        bad, names = samed.path("only.bad.nii"), samed.path("no.json")
+        for file in (bad, names):
+            with open(file, "wb") as stream:
+                stream.write(b"neither image nor table")
+        self.assertIn("1 unreadable", self.plan("-i", bad, code=4))
+        image = os.path.join(samed.study(), IMAGES, "c0.nii.gz")
+        self.plan("-i", image, "--labels", names, code=2)
+
+
+class Options(unittest.TestCase):
+    """Each option that can change a label: it is taken, the grid stays, and its name stands in the record."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder, cls.images = samed.study(), samed.path("one")
+        os.makedirs(cls.images)
+        os.link(os.path.join(cls.folder, IMAGES, "c0.nii.gz"), os.path.join(cls.images, "c0.nii.gz"))
+        cls.default = cls.labels("default")
+
+    @classmethod
+    def labels(cls, name, *options):
+        out = samed.path("options." + name)
+        samed.check(samed.segment(cls.folder, out, "-q", *options, images=cls.images))
+        return voxels_of(os.path.join(out, "c0_dseg.nii.gz"))
+
+    def options_of(self, name):
+        return samed.read_json(samed.path("options." + name), "c0_dseg.json")["options"]
+
+    def test_percentile(self):
+        made = self.labels("percentile", "--percentile", 2, 98)
+        self.assertEqual(len(made), len(self.default))
+        self.assertTrue(made != self.default)
+        self.assertIn("percentile=2:98", self.options_of("percentile"))
+
+    def test_direct(self):
+        """Random weights hardly tell the two ways of zooming apart: only that it runs and stands in the record is proven here."""
+        self.assertEqual(len(self.labels("direct", "--preset", "direct")), len(self.default))
+        self.assertIn("preset=direct", self.options_of("direct"))
+
+    def test_turning_a_volume_that_is_turned_already(self):
+        self.assertTrue(self.labels("ras", "--orient", "ras") == self.default)  # phantoms are stored in RAS
+        self.assertIn("orient=ras", self.options_of("ras"))
+
+    def test_names(self):
+        names = samed.path("accepted.json")
+        with open(names, "w", encoding="utf-8") as stream:
+            stream.write('{"labels": {"background": 0, "pomegranate": 3}}')
+        self.assertTrue(self.labels("names", "--labels", names) == self.default)
+        self.assertIn("pomegranate", [row["name"] for row in samed.table(samed.path("options.names", "labels.tsv"))])
+
+    def test_cuda_is_refused_where_there_is_none(self):
+        process = samed.segment(self.folder, samed.path("options.cuda"), "--device", "cuda", images=self.images)
+        if process.returncode == 0:
+            return  # a build with the CUDA backend, on a machine with a GPU
+        self.assertIn("cuda", process.stderr.lower())
+        self.assertIn(process.returncode, (1, 2))
+
+    def test_bf16(self):
+        out = samed.path("options.bf16")
+        process = samed.segment(self.folder, out, "-q", "--precision", "bf16", images=self.images)
+        if process.returncode != 0:
+            self.assertIn("bf16", process.stderr)
+            self.skipTest("no bf16 products on this CPU")
+        made = voxels_of(os.path.join(out, "c0_dseg.nii.gz"))
+        agreeing = sum(a == b for a, b in zip(made, self.default))
+        self.assertGreater(agreeing, len(made) // 2)  # random weights: classes are close to each other everywhere
+        self.assertIn("precision=bf16", self.options_of("bf16"))
+
 
 if __name__ == "__main__":
     unittest.main()
