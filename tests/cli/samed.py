@@ -35,8 +35,9 @@ def command(arguments, ranks):
 
 def run(*arguments, ranks=0, **changes):
     """Runs samed to its end; ranks 0 is without a launcher. Returns the process with returncode, stdout and stderr."""
-    return subprocess.run(command(arguments, ranks), env=environment(with_mpi="segment" in arguments[:1], **changes), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          timeout=120)
+    with_mpi = arguments[:1] in (("segment",), ("evaluate",))
+    return subprocess.run(command(arguments, ranks), env=environment(with_mpi=with_mpi, **changes), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=120)
 
 
 def start(*arguments, ranks=0):
