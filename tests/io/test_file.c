@@ -252,7 +252,7 @@ static void test_a_full_disk_is_told_and_leaves_nothing(void **state)
     assert_int_equal(WEXITSTATUS(how), 0);
 }
 
-/* A limit on file sizes stops the write in the middle: another error than a full disk, the same clean end. */
+/* A limit on file sizes (ulimit -f) stops the write in the middle: told as a full disk is, the same clean end. */
 static void test_a_refused_write_leaves_nothing(void **state)
 {
     static uint8_t bytes[1 << 20];
@@ -265,9 +265,9 @@ static void test_a_refused_write_leaves_nothing(void **state)
     limit = before;
     limit.rlim_cur = 1000;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    check_fails(IO_ERR_FILE, io_writer_write(writer, bytes, sizeof bytes));
+    check_fails(IO_ERR_NO_SPACE, io_writer_write(writer, bytes, sizeof bytes));
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-    check_fails(IO_ERR_FILE, io_writer_commit(&writer));
+    check_fails(IO_ERR_NO_SPACE, io_writer_commit(&writer));
     assert_int_equal(count_entries(folder), 0);
 }
 
