@@ -90,15 +90,16 @@ done:
 
 int job_convert_main(int argc, char **argv)
 {
-    const struct argp argp = {options_table,
-                              parse,
-                              "INPUT OUTPUT",
-                              "Rewrites weights: .pth to .safetensors and back, by the output's name.\v"
-                              "Examples:\n  samed convert epoch_159.pth epoch_159.safetensors\n"
-                              "  samed convert --merge epoch_159.pth sam_vit_b_01ec64.pth merged.safetensors",
-                              0,
-                              0,
-                              0};
+    const struct argp argp = {
+        options_table,
+        parse,
+        "INPUT OUTPUT",
+        "Rewrites weights: .pth to .safetensors and back, by the output's name. Tensors only: a __metadata__ text is not kept.\v"
+        "Examples:\n  samed convert epoch_159.pth epoch_159.safetensors\n"
+        "  samed convert --merge epoch_159.pth sam_vit_b_01ec64.pth merged.safetensors",
+        0,
+        0,
+        0};
     convert_options options = {0};
     const int code = job_options_parse(&argp, argc, argv, &options);
     io_status status;

@@ -105,24 +105,6 @@ class BadCases(unittest.TestCase):
         self.assertEqual(len(before), 5)
 
 
-class FullDisk(unittest.TestCase):
-    def test_run_error_and_nothing_half_written(self):
-        """In a small file system of its own (a user namespace, so that it needs no root)."""
-        folder, disk = samed.study(), samed.path("disk")
-        os.makedirs(disk)
-        inside = f"mount -t tmpfs -o size=36k tmpfs {disk} || exit 99; \"$@\"; code=$?; ls -A {disk}/out; exit $code"
-        command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside, "sh"]
-        if subprocess.run(command + ["true"], capture_output=True, check=False).returncode != 0:
-            self.skipTest("no user namespaces here")
-        process = subprocess.run(command + samed.command(samed.segment_arguments(folder, os.path.join(disk, "out")), 0),
-                                 env=samed.environment(with_mpi=True), capture_output=True, text=True, timeout=120, check=False)
-        samed.check(process, 1)
-        self.assertEqual(process.stderr.count("the disk is full"), 1, process.stderr)
-        names = process.stdout.split()
-        self.assertFalse([name for name in names if name.endswith(".tmp")], names)
-        self.assertNotIn("done", names)
-
-
 class RefusedWrite(unittest.TestCase):
     def test_run_error_not_a_failed_case(self):
         """The system refuses to write the first label map (here: a limit on file sizes, with EFBIG): nothing is computed for nothing."""

@@ -1,0 +1,33 @@
+"""A full disk ends the run and leaves nothing half written. Ends with 77, a visible skip, where user namespaces are not allowed."""
+import os
+import subprocess
+import sys
+import unittest
+
+import samed
+
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
+
+
+class FullDisk(unittest.TestCase):
+    def test_run_error_and_nothing_half_written(self):
+        """In a small file system of its own (a user namespace, so that it needs no root)."""
+        folder, disk = samed.study(), samed.path("disk")
+        os.makedirs(disk)
+        inside = f"mount -t tmpfs -o size=36k tmpfs {disk} || exit 99; \"$@\"; code=$?; ls -A {disk}/out; exit $code"
+        command = [*NAMESPACE, "sh", "-c", inside, "sh"]
+        process = subprocess.run(command + samed.command(samed.segment_arguments(folder, os.path.join(disk, "out")), 0),
+                                 env=samed.environment(with_mpi=True), capture_output=True, text=True, timeout=120, check=False)
+        samed.check(process, 1)
+        self.assertEqual(process.stderr.count("the disk is full"), 1, process.stderr)
+        names = process.stdout.split()
+        self.assertFalse([name for name in names if name.endswith(".tmp")], names)
+        self.assertNotIn("done", names)
+
+
+if __name__ == "__main__":
+    with_mount = subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", samed.WORK], capture_output=True, check=False)
+    if with_mount.returncode != 0:
+        print("skipped: no user namespace with mounts here")
+        sys.exit(77)
+    unittest.main()
