@@ -182,6 +182,7 @@ static io_status infer_adapter(const io_tensors *sam, const io_tensors *adapter,
     if (!adapter) return IO_OK;
     IO_TRY(check_adapter_vit(sam, adapter, config));
     IO_TRY(read_size(adapter, MODEL_LORA_A, 0, 2, 0, &config->lora_rank));
+    config->has_more_lora = find_param(adapter, MODEL_MORE_A, 0) != NULL;
     if (find_param(adapter, MODEL_SELF_A, 0))
         config->layout = MODEL_LAYOUT_SAMED_S;
     else

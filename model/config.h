@@ -30,6 +30,7 @@ typedef struct model_config {
     int file_grid;                      /* tokens per side of the pos_embed in the file (64) */
     model_layout layout;
     int lora_rank; /* r; 0 without LoRA */
+    bool has_more_lora; /* the adapter has LoRA on k and the output projection too (w_a_ko_000) */
 } model_config;
 
 /* Infers everything from the tensors' names and shapes; adapter may be NULL. image_size must be a multiple of the patch;

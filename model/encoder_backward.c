@@ -7,7 +7,7 @@ static const float norm_eps = 1e-6f; /* as in encoder.c */
 /* Columns of qkv that a projection writes. */
 static model_rows get_part(const model_trainer *trainer, model_rows qkv, int part)
 {
-    qkv.data = (float *)qkv.data + (part == TRAIN_V ? 2 * trainer->config.width : 0);
+    qkv.data = (float *)qkv.data + (part == TRAIN_V ? 2 : part == TRAIN_K ? 1 : 0) * trainer->config.width;
     return qkv;
 }
 
@@ -53,10 +53,11 @@ static io_status run_block(model_trainer *trainer, int i, const block_saved *sav
 
     IO_TRY(normalize(trainer, normed, saved->x, &block->norm1, C));
     IO_TRY(multiply(trainer, saved->qkv, normed, &block->qkv));
-    for (int p = 0; p < TRAIN_N_LORA; p++)
+    for (int p = 0; p < TRAIN_O; p++)
         IO_TRY(model_train_lora_forward(run, &trainer->lora[i][p], get_part(trainer, saved->qkv, p), saved->low[p], normed, N));
     IO_TRY(run->ops->attention_forward(run->backend, saved->attended, saved->log_sum, saved->qkv, block->relpos, 1, G));
     IO_TRY(multiply(trainer, saved->mid, saved->attended, &block->proj));
+    IO_TRY(model_train_lora_forward(run, &trainer->lora[i][TRAIN_O], saved->mid, saved->low[TRAIN_O], saved->attended, N));
     IO_TRY(model_train_add(run, saved->mid, saved->x, N, C));
     IO_TRY(normalize(trainer, normed, saved->mid, &block->norm2, C));
     return multiply(trainer, saved->hidden, normed, &block->lin1);
@@ -144,11 +145,13 @@ static io_status derive_attention(model_trainer *trainer, int i, const block_sav
     const model_rows dnormed = is_last ? (model_rows){0} : temporary->dnormed;
 
     IO_TRY(multiply_back(trainer, temporary->dattended, temporary->dx, &block->proj));
+    IO_TRY(model_train_lora_backward(run, &trainer->lora[i][TRAIN_O], temporary->dattended, temporary->dx, saved->low[TRAIN_O],
+                                     saved->attended, temporary->low, N));
     IO_TRY(run->ops->attention_backward(run->backend, temporary->dqkv, temporary->dattended, saved->qkv, saved->attended, saved->log_sum,
                                         block->relpos, 1, G));
     IO_TRY(normalize(trainer, temporary->normed, saved->x, &block->norm1, C));
     if (!is_last) IO_TRY(multiply_back(trainer, dnormed, temporary->dqkv, &block->qkv));
-    for (int p = 0; p < TRAIN_N_LORA; p++)
+    for (int p = 0; p < TRAIN_O; p++)
         IO_TRY(model_train_lora_backward(run, &trainer->lora[i][p], dnormed, get_part(trainer, temporary->dqkv, p), saved->low[p],
                                          temporary->normed, temporary->low, N));
     if (is_last) return IO_OK;

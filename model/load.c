@@ -231,8 +231,19 @@ static io_status load_qkv(loader *load, int i, model_linear *out)
         IO_TRY(merge_lora(load, weight, MODEL_LORA_A, MODEL_LORA_B, 2 * i));
         IO_TRY(merge_lora(load, weight + 2 * (size_t)C * (size_t)C, MODEL_LORA_A, MODEL_LORA_B, 2 * i + 1));
     }
+    if (load->config->has_more_lora) IO_TRY(merge_lora(load, weight + (size_t)C * (size_t)C, MODEL_MORE_A, MODEL_MORE_B, 2 * i));
     IO_TRY(pack_linear(load, weight, 3 * C, C, load->device->type, out));
     return load_vector(load, MODEL_QKV_BIAS, i, &out->bias);
+}
+
+static io_status load_proj(loader *load, int i, model_linear *out)
+{
+    const int C = load->config->width;
+
+    IO_TRY(read_param(load, MODEL_PROJ_WEIGHT, i, load->stage[0]));
+    if (load->config->has_more_lora) IO_TRY(merge_lora(load, load->stage[0], MODEL_MORE_A, MODEL_MORE_B, 2 * i + 1));
+    IO_TRY(pack_linear(load, load->stage[0], C, C, load->device->type, out));
+    return load_vector(load, MODEL_PROJ_BIAS, i, &out->bias);
 }
 
 static io_status load_block(loader *load, int i)
@@ -243,7 +254,7 @@ static io_status load_block(loader *load, int i)
     IO_TRY(load_norm(load, MODEL_NORM1_WEIGHT, i, &block->norm1));
     IO_TRY(load_relpos(load, i, &block->relpos));
     IO_TRY(load_qkv(load, i, &block->qkv));
-    IO_TRY(load_linear(load, MODEL_PROJ_WEIGHT, i, type, &block->proj));
+    IO_TRY(load_proj(load, i, &block->proj));
     IO_TRY(load_norm(load, MODEL_NORM2_WEIGHT, i, &block->norm2));
     IO_TRY(load_linear(load, MODEL_LIN1_WEIGHT, i, type, &block->lin1));
     return load_linear(load, MODEL_LIN2_WEIGHT, i, type, &block->lin2);

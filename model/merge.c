@@ -23,7 +23,7 @@ static io_status merge_pair(const merger *merge, float *weight, model_param_id a
     io_status status = IO_OK;
     float *down = NULL, *up = NULL;
 
-    if (!a) return IO_OK; /* SAMed has no LoRA in the decoder */
+    if (!a) return IO_OK; /* SAMed has no LoRA in the decoder, nor on k and the output projection */
     IO_TRY_GOTO(status, done, create_values(a, &down));
     IO_TRY_GOTO(status, done, create_values(b, &up));
     model_lora_merge(weight, up, down, (int)b->shape[0], (int)a->shape[1], (int)a->shape[0]);
@@ -42,7 +42,9 @@ static io_status merge_param(const merger *merge, const model_param *param, floa
     switch (param->id) {
     case MODEL_QKV_WEIGHT:
         IO_TRY(merge_pair(merge, weight, MODEL_LORA_A, MODEL_LORA_B, q));
+        IO_TRY(merge_pair(merge, weight + C * C, MODEL_MORE_A, MODEL_MORE_B, q));
         return merge_pair(merge, weight + 2 * C * C, MODEL_LORA_A, MODEL_LORA_B, v);
+    case MODEL_PROJ_WEIGHT: return merge_pair(merge, weight, MODEL_MORE_A, MODEL_MORE_B, v);
     case MODEL_SELF_Q_WEIGHT: return merge_pair(merge, weight, MODEL_SELF_A, MODEL_SELF_B, q);
     case MODEL_SELF_V_WEIGHT: return merge_pair(merge, weight, MODEL_SELF_A, MODEL_SELF_B, v);
     case MODEL_T2I_Q_WEIGHT: return merge_pair(merge, weight, MODEL_T2I_A, MODEL_T2I_B, q);
@@ -60,7 +62,8 @@ static io_status add_param(const merger *merge, const model_param *param)
     io_status status = IO_OK;
     float *values = NULL;
 
-    if (param->role == MODEL_ROLE_ENCODER_LORA || param->role == MODEL_ROLE_TRANSFORMER_LORA) return IO_OK;
+    if (param->role == MODEL_ROLE_ENCODER_LORA || param->role == MODEL_ROLE_TRANSFORMER_LORA || param->role == MODEL_ROLE_MORE_LORA)
+        return IO_OK;
     IO_TRY_GOTO(status, done, create_values(param, &values));
     IO_TRY_GOTO(status, done, merge_param(merge, param, values));
     IO_TRY_GOTO(status, done, io_tensors_add(merge->out, param->name, param->n_dims, param->shape, values, false));

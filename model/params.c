@@ -47,8 +47,11 @@ void model_param_name(model_param_id id, int index, char *name)
     snprintf(name, MODEL_PARAM_NAME_BYTES, table[id].pattern, index);
 }
 
-static bool has_role(model_role role, model_layout layout)
+static bool has_role(model_role role, const model_config *config)
 {
+    const model_layout layout = config->layout;
+
+    if (role == MODEL_ROLE_MORE_LORA) return config->has_more_lora;
     if (role == MODEL_ROLE_ENCODER_LORA) return layout != MODEL_LAYOUT_SAM;
     if (role == MODEL_ROLE_TRANSFORMER_LORA) return layout == MODEL_LAYOUT_SAMED_S;
     return true;
@@ -58,7 +61,9 @@ static size_t count_repeats(model_group group, const model_config *config)
 {
     switch (group) {
     case MODEL_GROUP_LORA_A:
-    case MODEL_GROUP_LORA_B: return 2 * (size_t)config->depth;
+    case MODEL_GROUP_LORA_B:
+    case MODEL_GROUP_MORE_A:
+    case MODEL_GROUP_MORE_B: return 2 * (size_t)config->depth;
     case MODEL_GROUP_SELF_A:
     case MODEL_GROUP_SELF_B:
     case MODEL_GROUP_T2I_A:
@@ -125,7 +130,7 @@ static void fill_param(model_param *param, model_param_id id, int index, const m
 /* Places the rows [first, end) of one group; returns the number of items so far. */
 static size_t place_group(model_params *params, const model_config *config, int first, int end, size_t count)
 {
-    const bool is_there = has_role(table[first].role, config->layout);
+    const bool is_there = has_role(table[first].role, config);
     const size_t repeats = is_there ? count_repeats(table[first].group, config) : 0;
     const size_t rows = (size_t)(end - first);
 

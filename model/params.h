@@ -19,6 +19,7 @@
 /* Who owns a tensor and whether training moves it (spec 2.1, 2.3). */
 typedef enum model_role {
     MODEL_ROLE_ENCODER_LORA,     /* adapter; trained */
+    MODEL_ROLE_MORE_LORA,        /* adapter; trained: LoRA on k and the output projection, which SAMed's own files never have */
     MODEL_ROLE_TRANSFORMER_LORA, /* SAMed_s adapter; trained */
     MODEL_ROLE_ENCODER,          /* SAM file; frozen */
     MODEL_ROLE_PROMPT,           /* adapter where there is one; trained, but only no_mask_embed gets a gradient */
@@ -32,6 +33,8 @@ typedef enum model_role {
 typedef enum model_group {
     MODEL_GROUP_LORA_A, /* 2 * depth: block i's q is 2i, its v 2i + 1 */
     MODEL_GROUP_LORA_B,
+    MODEL_GROUP_MORE_A, /* 2 * depth: block i's k is 2i, its output projection 2i + 1 */
+    MODEL_GROUP_MORE_B,
     MODEL_GROUP_SELF_A, /* the decoder's two layers: q is 2 * layer, v 2 * layer + 1 */
     MODEL_GROUP_SELF_B,
     MODEL_GROUP_T2I_A,
@@ -71,6 +74,8 @@ typedef enum model_group {
 #define MODEL_PARAMS(X)                                                                                                                    \
     X(LORA_A, "w_a_%03d", "r,C", ENCODER_LORA, LORA_A)                                                                                     \
     X(LORA_B, "w_b_%03d", "C,r", ENCODER_LORA, LORA_B)                                                                                     \
+    X(MORE_A, "w_a_ko_%03d", "r,C", MORE_LORA, MORE_A)                                                                                     \
+    X(MORE_B, "w_b_ko_%03d", "C,r", MORE_LORA, MORE_B)                                                                                     \
     X(SELF_A, "sa_a_%03d", "r,R", TRANSFORMER_LORA, SELF_A)                                                                                \
     X(SELF_B, "sa_b_%03d", "R,r", TRANSFORMER_LORA, SELF_B)                                                                                \
     X(T2I_A, "cti_a_%03d", "r,R", TRANSFORMER_LORA, T2I_A)                                                                                 \

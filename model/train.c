@@ -41,6 +41,7 @@ static io_status infer_config(model_trainer *trainer, const io_tensors *sam, con
     trainer->config.layout = trainer->options.layout;
     trainer->config.n_channels = trainer->options.n_channels;
     trainer->config.lora_rank = trainer->options.lora_rank;
+    trainer->config.has_more_lora = trainer->options.projections & (MODEL_LORA_K | MODEL_LORA_O);
     return IO_OK;
 }
 
@@ -53,6 +54,7 @@ static io_status load_frozen(model_trainer *trainer, const io_tensors *sam)
     config.layout = MODEL_LAYOUT_SAM;
     config.n_channels = config.sam_channels;
     config.lora_rank = 0;
+    config.has_more_lora = false;
     return model_weights_load(trainer->device, &config, sam, NULL, 1, kind, &trainer->frozen);
 }
 

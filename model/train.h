@@ -15,8 +15,9 @@
 
 typedef struct model_trainer model_trainer;
 
-/* Which projections of the encoder's attention get LoRA; SAMed: both. */
-enum { MODEL_LORA_Q = 1, MODEL_LORA_V = 2 };
+/* Which projections of the encoder's attention get LoRA; SAMed: q and v. With k or the output projection the adapter has tensors that
+ * SAMed's own loader ignores (w_a_ko_000). */
+enum { MODEL_LORA_Q = 1, MODEL_LORA_V = 2, MODEL_LORA_K = 4, MODEL_LORA_O = 8 };
 
 typedef enum model_optimizer { MODEL_ADAMW, MODEL_SGD } model_optimizer;
 
@@ -29,7 +30,7 @@ typedef struct model_train_options {
     int n_channels;              /* K, with the background; from the adapter where there is one */
     int lora_rank;               /* r; from the adapter where there is one */
     model_layout layout;         /* MODEL_LAYOUT_SAMED or MODEL_LAYOUT_SAMED_S; from the adapter where there is one */
-    unsigned projections;        /* MODEL_LORA_Q | MODEL_LORA_V; 0: no LoRA in the encoder is trained (decoder only) */
+    unsigned projections;        /* MODEL_LORA_Q | ... | MODEL_LORA_O; 0: no LoRA in the encoder is trained (decoder only) */
     bool skips[MODEL_MAX_DEPTH]; /* blocks whose LoRA is not trained: it stays as it starts */
     bool recompute;              /* keep only the input of each block, compute the rest again on the way back */
     int n_kept;                  /* slices whose activations are kept at the same time; 1 at least */

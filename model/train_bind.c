@@ -24,7 +24,7 @@ static train_lora bind_lora(const binder *bind, model_param_id a, int a_index, m
     const model_param *up = model_params_get(bind->trainer->params.params, b, b_index);
     train_lora lora = {0};
 
-    if (!down) return lora; /* SAMed has none in the decoder */
+    if (!down) return lora; /* SAMed has none in the decoder, nor on k and the output projection */
     lora = (train_lora){.a = find_weight(bind, a, a_index),
                         .b = find_weight(bind, b, b_index),
                         .da = find_gradient(bind, a, a_index),
@@ -166,7 +166,8 @@ static io_status bind_encoder(const binder *bind)
         for (int p = 0; p < TRAIN_N_LORA; p++) {
             train_lora *lora = &trainer->lora[i][p];
 
-            *lora = bind_lora(bind, MODEL_LORA_A, 2 * i + p, MODEL_LORA_B, 2 * i + p);
+            *lora = p < TRAIN_K ? bind_lora(bind, MODEL_LORA_A, 2 * i + p, MODEL_LORA_B, 2 * i + p)
+                                : bind_lora(bind, MODEL_MORE_A, 2 * i + p - TRAIN_K, MODEL_MORE_B, 2 * i + p - TRAIN_K);
             if (lora->a) trainer->first_block = i;
             IO_TRY(model_train_lora_create(&trainer->run, lora, bind->zeros));
         }

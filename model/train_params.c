@@ -6,14 +6,19 @@
 #include "io/memory.h"
 #include "model/train_state.h"
 
-static bool has_lora(const model_train_options *options, int index)
+static bool has_lora(const model_param *param, const model_train_options *options)
 {
-    return !options->skips[index / 2] && (options->projections & (index % 2 ? MODEL_LORA_V : MODEL_LORA_Q));
+    const bool is_more = param->role == MODEL_ROLE_MORE_LORA;
+    const unsigned first = is_more ? MODEL_LORA_K : MODEL_LORA_Q, second = is_more ? MODEL_LORA_O : MODEL_LORA_V;
+
+    return !options->skips[param->index / 2] && (options->projections & (param->index % 2 ? second : first));
 }
 
 static bool is_trained(const model_param *param, const model_config *config, const model_train_options *options)
 {
-    if (param->role == MODEL_ROLE_ENCODER_LORA && !has_lora(options, param->index)) return false;
+    const bool is_encoder_lora = param->role == MODEL_ROLE_ENCODER_LORA || param->role == MODEL_ROLE_MORE_LORA;
+
+    if (is_encoder_lora && !has_lora(param, options)) return false;
     return model_param_is_trained(param, config->layout);
 }
 
@@ -95,15 +100,15 @@ static bool has_shape(const io_tensor *tensor, const model_param *param)
 
 static bool is_lora_up(model_param_id id)
 {
-    return id == MODEL_LORA_B || id == MODEL_SELF_B || id == MODEL_T2I_B || id == MODEL_I2T_B || id == MODEL_FINAL_QB ||
-           id == MODEL_FINAL_VB;
+    return id == MODEL_LORA_B || id == MODEL_MORE_B || id == MODEL_SELF_B || id == MODEL_T2I_B || id == MODEL_I2T_B ||
+           id == MODEL_FINAL_QB || id == MODEL_FINAL_VB;
 }
 
 /* Inputs of the layer that a weight or a bias belongs to: nn.Linear draws both from U(+-1 / sqrt(inputs)). All of the decoder's fresh
  * linear layers read its width. */
 static double count_inputs(const model_param *param, const model_config *config)
 {
-    return param->id == MODEL_LORA_A ? config->width : config->decoder_width;
+    return param->id == MODEL_LORA_A || param->id == MODEL_MORE_A ? config->width : config->decoder_width;
 }
 
 static void draw_fresh(const starter *start, const model_param *param, float *out)
@@ -119,6 +124,17 @@ static void draw_fresh(const starter *start, const model_param *param, float *ou
     for (size_t i = 0; i < param->n_elements; i++) out[i] *= bound;
 }
 
+/* Training from a NaN would end in one, much later and without a name. */
+static io_status read_finite(const io_tensors *file, const io_tensor *tensor, float *out)
+{
+    IO_TRY(io_tensor_read_f32(tensor, out));
+    for (size_t i = 0; i < tensor->n_elements; i++)
+        if (!isfinite(out[i]))
+            return IO_FAIL(IO_ERR_RANGE, "%s: tensor %s holds %g; the file is damaged or its training diverged: get it again",
+                           io_tensors_path(file), tensor->name, (double)out[i]);
+    return IO_OK;
+}
+
 /* out [n_elements] in the file's order. */
 static io_status start_param(const starter *start, const model_param *param, float *out)
 {
@@ -126,10 +142,10 @@ static io_status start_param(const starter *start, const model_param *param, flo
 
     if (start->adapter) {
         IO_TRY(io_tensors_require(start->adapter, param->name, param->n_dims, param->shape, &tensor));
-        return io_tensor_read_f32(tensor, out);
+        return read_finite(start->adapter, tensor, out);
     }
     tensor = io_tensors_find(start->sam, param->name);
-    if (has_shape(tensor, param)) return io_tensor_read_f32(tensor, out);
+    if (has_shape(tensor, param)) return read_finite(start->sam, tensor, out);
     draw_fresh(start, param, out);
     return IO_OK;
 }
@@ -137,7 +153,7 @@ static io_status start_param(const starter *start, const model_param *param, flo
 /* LoRA that is not trained is not applied either; that must not lose what an adapter brings. */
 static io_status check_untrained(const model_param *param, const float *values)
 {
-    if (param->id != MODEL_LORA_B) return IO_OK;
+    if (param->id != MODEL_LORA_B && param->id != MODEL_MORE_B) return IO_OK;
     for (size_t i = 0; i < param->n_elements; i++)
         if (values[i] != 0)
             return IO_FAIL(IO_ERR_UNSUPPORTED,
@@ -182,7 +198,8 @@ static io_status write_param(const train_params *params, size_t i, const float *
 {
     const model_param *param = model_params_at(params->params, i);
     const train_entry *entry = &params->entries[i];
-    const bool is_lora = param->role == MODEL_ROLE_ENCODER_LORA || param->role == MODEL_ROLE_TRANSFORMER_LORA;
+    const model_role role = param->role;
+    const bool is_lora = role == MODEL_ROLE_ENCODER_LORA || role == MODEL_ROLE_MORE_LORA || role == MODEL_ROLE_TRANSFORMER_LORA;
     const float *from = (entry->is_trained ? block : params->kept) + entry->offset;
     float *to;
 

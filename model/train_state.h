@@ -7,7 +7,7 @@
 #include "model/train.h"
 #include "model/train_layers.h"
 
-enum { TRAIN_Q, TRAIN_V, TRAIN_N_LORA };
+enum { TRAIN_Q, TRAIN_V, TRAIN_K, TRAIN_O, TRAIN_N_LORA };
 
 /* What is trained and what an adapter holds besides. entries [count] go with model_params_at. */
 typedef struct train_entry {

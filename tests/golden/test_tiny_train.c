@@ -3,6 +3,7 @@
 #include "io/memory.h"
 #include "model/exact.h"
 #include "model/loss.h"
+#include "model/sam.h"
 #include "model/train.h"
 #include "tests/golden/tiny.h"
 
@@ -377,10 +378,108 @@ static void test_choices(void **state)
     io_tensors_free(&adapter);
 }
 
+/* The loss of the batch with the block moved by h along a direction [n]. */
+static double evaluate_along(pupil *it, const float *weights, const float *direction, size_t n, double h)
+{
+    double sums[3 * MOST_CHANNELS + 1] = {0}, own[3 * MOST_CHANNELS + 1];
+    size_t n_block;
+    float *block = model_trainer_weights(it->trainer, &n_block), *moved = malloc(n * sizeof *moved);
+
+    assert_int_equal(n, n_block);
+    for (size_t i = 0; i < n; i++) moved[i] = (float)(weights[i] + h * direction[i]);
+    check_ok(it->device->ops->upload(it->device->backend, block, moved, n * sizeof *moved));
+    check_ok(model_trainer_pack(it->trainer));
+    for (size_t b = 0; b < B; b++) {
+        forward(it, 0, b, own);
+        for (int i = 0; i <= 3 * it->K; i++) sums[i] += own[i];
+    }
+    free(moved);
+    return model_loss_join(sums, it->K, (double)(B * it->n_pixels), 0.8).total;
+}
+
+/* Along the gradient of the tensors whose names begin so, the loss must rise as its length says. The step is large enough for f32 losses
+ * and small enough for the third derivative. */
+static void check_direction(pupil *it, const char *prefix)
+{
+    size_t n, offset, n_elements;
+    const float *gradients = model_trainer_gradients(it->trainer, &n), *block = model_trainer_weights(it->trainer, &n);
+    float *direction = calloc(n, sizeof *direction), *weights = malloc(n * sizeof *weights);
+    double length = 0, slope;
+    const double h = 0.02;
+    const char *name;
+
+    memcpy(weights, block, n * sizeof *weights);
+    for (size_t i = 0; (name = model_trainer_tensor(it->trainer, i, &offset, &n_elements)); i++)
+        if (!strncmp(name, prefix, strlen(prefix))) memcpy(direction + offset, gradients + offset, n_elements * sizeof *direction);
+    for (size_t i = 0; i < n; i++) length += (double)direction[i] * direction[i];
+    length = sqrt(length);
+    assert_true(length > 0);
+    for (size_t i = 0; i < n; i++) direction[i] = (float)(direction[i] / length);
+    slope = (evaluate_along(it, weights, direction, n, h) - evaluate_along(it, weights, direction, n, -h)) / (2 * h);
+    print_message("  %s*: slope %.6f, length of the gradient %.6f\n", prefix, slope, length);
+    check_near(slope, length, 0.01 * length);
+    evaluate_along(it, weights, direction, n, 0); /* as it was */
+    free(direction);
+    free(weights);
+}
+
+/* A merged network must compute what the trainer does: LoRA on all four projections, then an adapter of it. */
+static void check_merged(pupil *it)
+{
+    io_tensors *adapter = NULL;
+    model_config config;
+    model_sam *sam = NULL;
+    const size_t n = (size_t)it->K * it->n_pixels;
+    float *expected = malloc(n * sizeof *expected), *found = malloc(n * sizeof *found);
+    double sums[3 * MOST_CHANNELS + 1];
+
+    forward(it, 0, 0, sums);
+    check_ok(model_trainer_logits(it->trainer, 0, expected));
+    check_ok(model_trainer_adapter(it->trainer, &adapter));
+    check_ok(model_config_infer(it->sam, adapter, model_trainer_config(it->trainer)->image_size, &config));
+    assert_true(config.has_more_lora);
+    check_ok(model_sam_create(it->device, &config, it->sam, adapter, 1, &sam));
+    check_ok(model_sam_logits(sam, it->images, 1, found, NULL));
+    check_near(check_max_error(found, expected, n), 0, 2e-5); /* as logits in test_tiny.c, on both sides */
+    model_sam_free(&sam);
+    io_tensors_free(&adapter);
+    free(expected);
+    free(found);
+}
+
+/* Table 5 of the paper: LoRA on q, k, v and the output projection, after a step that makes every half differ from zero. */
+static void test_projections(void **state)
+{
+    const training *test = &trainings[0];
+    pupil it = {0};
+    int n_fresh = 0;
+    model_train_options options = model_train_options_default();
+
+    options.image_size = test->image_size;
+    options.n_channels = 5;
+    options.projections = MODEL_LORA_Q | MODEL_LORA_K | MODEL_LORA_V | MODEL_LORA_O;
+    it.sam = make_weights(test->network, "sam", NULL);
+    check_ok(model_device_open(MODEL_DEVICE_CPU, 0, MODEL_F32, 2, &it.device));
+    check_ok(model_trainer_create(it.device, &options, it.sam, NULL, fill_fresh, &n_fresh, &it.trainer));
+    it.K = 5;
+    it.area = (size_t)test->image_size * (size_t)test->image_size;
+    it.n_pixels = it.area / 4;
+    make_batch(&it, test);
+    run_batch(&it, 1);
+    check_ok(model_trainer_update(it.trainer, 0.05f, 1));
+    run_batch(&it, 1);
+    check_direction(&it, "w_a_ko");
+    check_direction(&it, "w_b_ko");
+    check_direction(&it, "w_");
+    check_direction(&it, "mask_decoder");
+    check_merged(&it);
+    close_pupil(&it);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_trainings), cmocka_unit_test(test_invariance), cmocka_unit_test(test_start),
-                                       cmocka_unit_test(test_choices)};
+                                       cmocka_unit_test(test_choices), cmocka_unit_test(test_projections)};
 
     snprintf(source_folder, sizeof source_folder, "%s", getenv("SAMED_SOURCE") ? getenv("SAMED_SOURCE") : ".");
     return cmocka_run_group_tests(tests, NULL, NULL);
