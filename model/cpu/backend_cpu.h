@@ -30,8 +30,8 @@ struct model_backend {
 /* The best level of this machine, capped by the environment variable SAMED_CPU (generic, avx2, avx512). */
 cpu_level cpu_level_detect(void);
 
-/* Makes sure that each thread has n_bytes of scratch. Not inside a parallel region; earlier contents are lost. Constants reserve what
- * their operation needs when they are made, so that nothing grows while slices are computed. */
+/* Makes sure that each thread has n_bytes of scratch. Not inside a parallel region; earlier contents are lost. Constants of attention
+ * reserve when they are made, other operations at their first call; later calls of the same size find it there. */
 io_status cpu_scratch_reserve(model_backend *backend, size_t n_bytes);
 
 /* Makes backend->zeros at least n_bytes long. Not while an operation runs. */
