@@ -8,6 +8,7 @@ int job_info_main(int argc, char **argv);
 int job_convert_main(int argc, char **argv);
 int job_phantom_main(int argc, char **argv);
 int job_prepare_main(int argc, char **argv);
+int job_train_main(int argc, char **argv);
 int job_bench_main(int argc, char **argv);
 
 #endif

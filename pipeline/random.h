@@ -7,7 +7,12 @@
 #include <stdint.h>
 
 /* Streams that never meet, even with equal seed, epoch and sample. */
-typedef enum pipe_random_purpose { PIPE_RANDOM_ORDER = 1, PIPE_RANDOM_AUGMENT = 2, PIPE_RANDOM_FOLDS = 3 } pipe_random_purpose;
+typedef enum pipe_random_purpose {
+    PIPE_RANDOM_ORDER = 1,
+    PIPE_RANDOM_AUGMENT = 2,
+    PIPE_RANDOM_FOLDS = 3,
+    PIPE_RANDOM_WEIGHTS = 4
+} pipe_random_purpose;
 
 typedef struct pipe_random {
     uint64_t seed;

@@ -1,0 +1,252 @@
+/* `samed train`: the order of its phases. See train.h. */
+#include "jobs/train.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "io/file.h"
+#include "io/log.h"
+#include "io/memory.h"
+#include "jobs/commands.h"
+#include "jobs/devices.h"
+#include "jobs/exits.h"
+#include "jobs/output.h"
+#include "jobs/selfcheck.h"
+#include "jobs/stop.h"
+
+enum { MAX_SUM = 1 << 24 }; /* numbers in one call of MPI, whose counts are int */
+
+/* Lines of a rank, so that a log of many ranks can be read; rank 0's bar makes way. */
+static void write_line(io_log_level level, const char *line, void *context)
+{
+    static const char *const prefixes[] = {"error: ", "warning: ", "", ""};
+    train_run *run = context;
+    char rank[24] = "";
+
+    if (run->world.rank > 0) snprintf(rank, sizeof rank, "[rank %d] ", run->world.rank);
+    job_train_log_clear(run);
+    fprintf(stderr, "samed: %s%s%s\n", rank, prefixes[level], line);
+}
+
+static void set_log(train_run *run)
+{
+    static const io_log_level levels[] = {IO_LOG_ERROR, IO_LOG_INFO, IO_LOG_DEBUG}; /* by verbosity + 1 */
+
+    io_log_set_level(levels[run->options->verbosity + 1]);
+    io_log_set_sink(write_line, run);
+}
+
+/* ---- the workers of pipeline/train.h are the ranks ---- */
+
+static void sum_ranks(void *context, int64_t *values, size_t n)
+{
+    const train_run *run = context;
+
+    if (run->world.size == 1) return;
+    for (size_t i = 0; i < n; i += MAX_SUM) job_comm_sum(&run->world, values + i, (int)(n - i < MAX_SUM ? n - i : MAX_SUM));
+}
+
+static bool agree_ranks(void *context, io_status *status)
+{
+    const train_run *run = context;
+    return job_all_ok(&run->world, status, NULL);
+}
+
+/* ---- what is opened ---- */
+
+static io_status open_store(train_run *run)
+{
+    const train_options *o = run->options;
+    io_status status;
+    char *path = NULL;
+    const pipe_dataset_options options = {.folder = o->store,
+                                          .part = PIPE_PART_TRAIN,
+                                          .image_size = o->image_size,
+                                          .seed = o->seed,
+                                          .shuffle = true,
+                                          .augment = o->augment,
+                                          .jitter = o->jitter};
+
+    IO_TRY(pipe_store_open(o->store, &run->store));
+    IO_TRY(io_path_join(o->store, "index.json", &path));
+    status = io_labels_read(path, &run->labels);
+    io_free(&path);
+    if (status != IO_OK) return status;
+    if (o->n_classes > 0 && o->n_classes < run->store->n_classes)
+        return IO_FAIL(IO_ERR_MISMATCH, "--classes %d, but the store %s has labels up to %d; prepare it with --map, or give more classes",
+                       o->n_classes, o->store, run->store->n_classes);
+    return pipe_dataset_open(&options, &run->dataset);
+}
+
+static io_status create_trainer(train_run *run, const io_tensors *sam, const io_tensors *adapter)
+{
+    const train_options *o = run->options;
+    const int n_classes = o->n_classes > 0 ? o->n_classes : run->store->n_classes;
+    const int share = (o->global_batch + run->world.size - 1) / run->world.size;
+    model_train_options options = o->model;
+    uint64_t seed = o->seed;
+
+    options.image_size = o->image_size;
+    options.n_channels = n_classes + 1;
+    options.n_kept = o->n_kept < share ? o->n_kept : share;
+    IO_TRY(model_trainer_create(run->device, &options, sam, adapter, pipe_train_fresh, &seed, &run->trainer));
+    if (model_trainer_config(run->trainer)->n_channels == n_classes + 1) return IO_OK;
+    return IO_FAIL(IO_ERR_MISMATCH, "%s has channels for %d classes, %d are to be trained; start from another adapter, or from SAM",
+                   o->adapter, model_trainer_config(run->trainer)->n_channels - 1, n_classes);
+}
+
+static io_status open_trainer(train_run *run)
+{
+    io_status status = IO_OK;
+    const train_options *o = run->options;
+    io_tensors *sam = NULL, *adapter = NULL;
+
+    IO_TRY_GOTO(status, done, io_tensors_open(o->sam, &sam));
+    if (o->adapter) IO_TRY_GOTO(status, done, io_tensors_open(o->adapter, &adapter));
+    status = create_trainer(run, sam, adapter);
+done:
+    io_tensors_free(&adapter);
+    io_tensors_free(&sam);
+    return status;
+}
+
+static bool has_held_out(const pipe_store *store)
+{
+    for (size_t i = 0; i < store->n_cases; i++)
+        if (store->cases[i].part == PIPE_PART_VAL) return true;
+    return false;
+}
+
+static io_status open_steps(train_run *run)
+{
+    const train_options *o = run->options;
+    const int share = (o->global_batch + run->world.size - 1) / run->world.size;
+    pipe_train_options options = {.global_batch = o->global_batch,
+                                  .n_kept = o->n_kept < share ? o->n_kept : share,
+                                  .dice_weight = o->model.dice_weight,
+                                  .clip = o->clip};
+
+    run->epoch_steps = pipe_train_epoch_steps(pipe_dataset_count(run->dataset), o->global_batch);
+    run->max_steps = o->n_epochs * run->epoch_steps;
+    run->n_steps = o->n_steps > 0 && o->n_steps < run->max_steps ? o->n_steps : run->max_steps;
+    options.schedule = o->schedule;
+    options.schedule.max_steps = run->max_steps;
+    run->workers = (pipe_workers){run->world.rank, run->world.size, sum_ranks, agree_ranks, run};
+    IO_TRY(pipe_train_create(run->device, run->trainer, run->dataset, &run->workers, &options, &run->train));
+    if (o->validate_every == 0 || (o->validate_every < 0 && !has_held_out(run->store))) return IO_OK;
+    return pipe_validator_create(run->store, run->device, run->trainer, &run->validator);
+}
+
+/* Collective. */
+static io_status open_all(train_run *run)
+{
+    job_device_share share;
+    io_status status = open_store(run);
+
+    if (!job_all_ok(&run->world, &status, NULL)) return status;
+    status = job_device_share_find(&run->world, run->options->n_threads, &share);
+    if (!job_all_ok(&run->world, &status, NULL)) return status;
+    status = model_device_open(MODEL_DEVICE_CPU, 0, MODEL_F32, share.n_threads, &run->device);
+    if (status == IO_OK) status = open_trainer(run);
+    if (status == IO_OK) status = open_steps(run);
+    if (!job_all_ok(&run->world, &status, NULL)) return status;
+    IO_TRY(job_selfcheck_report(&run->world, &share, 1, run->device->description));
+    return job_train_settings(run, &run->settings);
+}
+
+/* Collective. Every rank reads the newest checkpoint; a file system that shows another one to some is noticed. */
+static io_status resume(train_run *run)
+{
+    bool is_there = false;
+    int64_t total;
+    io_status status = pipe_checkpoint_read(run->options->output, run->settings, run->device, run->trainer, &run->state, &is_there);
+
+    if (!job_all_ok(&run->world, &status, NULL)) return status;
+    total = run->state.step;
+    job_comm_bcast(&run->world, &total, sizeof total, 0);
+    if (total != run->state.step)
+        status = IO_FAIL(IO_ERR_MISMATCH,
+                         "rank %d sees the checkpoint of step %" PRId64 ", rank 0 that of step %" PRId64 " in %s; is it the same folder?",
+                         run->world.rank, run->state.step, total, run->options->output);
+    if (!job_all_ok(&run->world, &status, NULL)) return status;
+    if (is_there && run->world.rank == 0) io_log(IO_LOG_INFO, "going on from the checkpoint of step %" PRId64, run->state.step);
+    return IO_OK;
+}
+
+/* ---- the run ---- */
+
+static void tell_plan(const train_run *run)
+{
+    const size_t n = pipe_train_summed(run->train);
+
+    io_log(IO_LOG_INFO, "%u slices in %" PRId64 " steps of an epoch, %" PRId64 " steps in all; validation %s",
+           (unsigned)pipe_dataset_count(run->dataset), run->epoch_steps, run->n_steps, run->validator ? "on the held-out cases" : "is off");
+    io_log(IO_LOG_INFO, "%zu numbers are trained; each step sums them, %zu bytes, over %d rank%s", n, n * sizeof(int64_t), run->world.size,
+           run->world.size == 1 ? "" : "s");
+}
+
+/* Collective. */
+static int train(train_run *run)
+{
+    int exit_code = JOB_EXIT_RUN;
+    io_status status = IO_OK;
+
+    if (run->world.rank == 0) status = job_output_open(run->options->output, &run->lock);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
+    status = resume(run);
+    if (status != IO_OK) return job_exit_leave(&run->world, status, job_exit_of(status));
+    if (run->world.rank == 0) tell_plan(run);
+    if (run->world.rank == 0) status = job_train_log_open(run);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
+    status = job_train_loop(run, &exit_code);
+    return job_exit_leave(&run->world, status, status == IO_OK ? exit_code : JOB_EXIT_RUN);
+}
+
+/* Collective. */
+static int open_and_train(train_run *run)
+{
+    io_status status = job_selfcheck_launch(job_comm_claimed_size(), run->world.size);
+    bool is_empty;
+
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_USAGE);
+    status = open_all(run);
+    if (status == IO_OK) return train(run);
+    /* Opened were the store and not its part to train on, or everything but the part to validate on. */
+    is_empty = status == IO_ERR_NOT_FOUND && run->store && (!run->dataset || run->train);
+    return job_exit_leave(&run->world, status, is_empty ? JOB_EXIT_NOTHING : job_exit_of(status));
+}
+
+static void free_run(train_run *run)
+{
+    job_train_log_close(run);
+    pipe_validator_free(&run->validator);
+    pipe_train_free(&run->train);
+    model_trainer_free(&run->trainer);
+    model_device_free(&run->device);
+    pipe_dataset_free(&run->dataset);
+    io_labels_free(&run->labels);
+    pipe_store_free(&run->store);
+    io_free(&run->settings);
+    job_lock_free(&run->lock);
+}
+
+int job_train_main(int argc, char **argv)
+{
+    train_run run = {0};
+    train_options options;
+    io_status status;
+    int code = job_options_train(argc, argv, &options);
+
+    if (code >= 0) return code;
+    run.options = &options;
+    job_stop_install(); /* before MPI: starting it takes a while on many nodes */
+    status = job_comm_init(&run.world);
+    set_log(&run);
+    code = status == IO_OK ? open_and_train(&run) : job_exit_leave(&run.world, status, JOB_EXIT_RUN);
+    free_run(&run);
+    io_log_set_sink(NULL, NULL);
+    job_comm_finalize();
+    return code;
+}

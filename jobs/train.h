@@ -1,0 +1,90 @@
+/* The inside of `samed train`: what its phases share.
+ *
+ *   train.c          order of the phases, what is opened
+ *   train_options.c  the command line
+ *   train_settings.c what decides the weights, as text: a run goes on only with the same
+ *   train_loop.c     every rank: steps, validation, checkpoints, stopping
+ *   train_log.c      rank 0: log.csv, validation.csv, progress
+ *
+ * Every rank holds all weights and makes every update; rank 0 alone writes. */
+#ifndef JOBS_TRAIN_H
+#define JOBS_TRAIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "io/labels.h"
+#include "io/tensors.h"
+#include "jobs/comm.h"
+#include "jobs/lock.h"
+#include "model/device.h"
+#include "model/schedule.h"
+#include "model/train.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/dataset.h"
+#include "pipeline/store.h"
+#include "pipeline/train.h"
+#include "pipeline/validate.h"
+
+typedef struct train_options {
+    const char *store, *output, *sam, *adapter; /* borrowed from argv, NULL when not given */
+    int64_t n_epochs, n_steps;                  /* n_steps 0: as many as the epochs have */
+    int global_batch, n_kept, n_threads;
+    int n_classes; /* without the background; 0: as the store */
+    int image_size;
+    model_train_options model;
+    model_schedule schedule;
+    double clip, jitter;
+    bool augment;
+    uint64_t seed;
+    int64_t validate_every; /* epochs; 0 never, -1 when not given: every epoch if cases are held out */
+    int64_t save_every;     /* steps; 0: each epoch */
+    int64_t patience;       /* validations without a better one; 0 for no early stop */
+    int n_checkpoints;
+    int verbosity; /* -1 quiet, 0, 1 verbose */
+} train_options;
+
+/* Returns -1, or the exit code with which the program has to end at once. */
+int job_options_train(int argc, char **argv, train_options *out);
+
+typedef struct train_log {
+    FILE *steps, *validations;           /* rank 0 */
+    double started, shown, step_started; /* seconds, monotonic */
+    int64_t first;                       /* step with which this run began */
+    bool has_bar;
+} train_log;
+
+typedef struct train_run {
+    const train_options *options;
+    job_comm world;
+    job_lock *lock; /* rank 0 */
+    pipe_store *store;
+    io_labels *labels;
+    model_device *device;
+    model_trainer *trainer;
+    pipe_dataset *dataset;
+    pipe_workers workers;
+    pipe_train *train;
+    pipe_validator *validator; /* NULL without validation */
+    char *settings;
+    pipe_checkpoint state;
+    int64_t epoch_steps, n_steps, max_steps; /* of an epoch, to do in all, of the whole schedule */
+    train_log log;
+} train_run;
+
+/* Collective. Rank 0 reads and hashes the files; *out with io_free. */
+io_status job_train_settings(const train_run *run, char **out);
+
+/* Collective. From state.step to the end, or to a signal (exit code JOB_EXIT_STOPPED). */
+io_status job_train_loop(train_run *run, int *exit_code);
+
+/* Rank 0. Opens the tables and drops what they hold beyond state.step. */
+io_status job_train_log_open(train_run *run);
+void job_train_log_close(train_run *run);
+io_status job_train_log_step(train_run *run, const pipe_step *step);
+io_status job_train_log_validation(train_run *run, const pipe_validation *validation);
+/* Takes the bar away so that a line can be printed. */
+void job_train_log_clear(train_run *run);
+
+#endif

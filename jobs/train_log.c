@@ -1,0 +1,168 @@
+/* What rank 0 tells of a training run: log.csv, validation.csv, progress. See train.h. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/file.h"
+#include "io/log.h"
+#include "io/memory.h"
+#include "jobs/progress.h"
+#include "jobs/train.h"
+
+enum { MAX_TABLE_BYTES = 1 << 28 };
+
+static const double bar_every_s = 0.25, line_every_s = 30;
+
+/* Ends text after the last whole line whose first number is at most step; the first line is the header. */
+static void cut_table(char *text, int64_t step)
+{
+    char *end = strchr(text, '\n');
+
+    while (end && end[1]) {
+        char *next = strchr(end + 1, '\n');
+        if (!next || strtoll(end + 1, NULL, 10) > step) break;
+        end = next;
+    }
+    if (end)
+        end[1] = '\0';
+    else
+        *text = '\0';
+}
+
+/* Steps that an interrupted run made after its last checkpoint are made again: their lines go. */
+static io_status open_table(const train_run *run, const char *name, const char *header, FILE **out)
+{
+    io_status status = IO_OK;
+    char *path = NULL, *text = NULL;
+
+    IO_TRY_GOTO(status, done, io_path_join(run->options->output, name, &path));
+    if (io_file_exists(path)) {
+        IO_TRY_GOTO(status, done, io_file_read_text(path, MAX_TABLE_BYTES, &text));
+        cut_table(text, run->state.step);
+    }
+    IO_TRY_GOTO(status, done, io_file_write_text(path, text && *text ? text : header));
+    *out = fopen(path, "a");
+    if (!*out) status = IO_FAIL_ERRNO("%s", path);
+done:
+    io_free(&text);
+    io_free(&path);
+    return status;
+}
+
+/* A field between quotes, as RFC 4180 says; returns its end. */
+static char *add_field(char *end, const char *text)
+{
+    *end++ = ',';
+    *end++ = '"';
+    for (; *text; text++) {
+        if (*text == '"') *end++ = '"';
+        *end++ = *text;
+    }
+    *end++ = '"';
+    return end;
+}
+
+static io_status print_header(const train_run *run, char **out)
+{
+    static const char first[] = "step,epoch,mean";
+    const size_t field_bytes = 2 * sizeof run->labels->labels->name + 3;
+    char *end;
+
+    IO_TRY(io_alloc(sizeof first + (size_t)run->store->n_classes * field_bytes + 1, 1, (void **)out));
+    memcpy(*out, first, sizeof first);
+    end = *out + strlen(first);
+    for (int value = 1; value <= run->store->n_classes; value++) {
+        const io_label *label = io_labels_find(run->labels, value);
+        end = add_field(end, label ? label->name : "");
+    }
+    *end = '\n';
+    return IO_OK;
+}
+
+io_status job_train_log_open(train_run *run)
+{
+    io_status status;
+    char *header = NULL;
+
+    run->log.started = run->log.shown = run->log.step_started = job_time_now();
+    run->log.first = run->state.step;
+    IO_TRY(open_table(run, "log.csv", "step,epoch,slices,loss,ce,dice,lr,gradient_norm,seconds\n", &run->log.steps));
+    if (!run->validator) return IO_OK;
+    status = print_header(run, &header);
+    if (status == IO_OK) status = open_table(run, "validation.csv", header, &run->log.validations);
+    io_free(&header);
+    return status;
+}
+
+void job_train_log_close(train_run *run)
+{
+    job_train_log_clear(run);
+    if (run->log.steps) fclose(run->log.steps);
+    if (run->log.validations) fclose(run->log.validations);
+    run->log.steps = run->log.validations = NULL;
+}
+
+void job_train_log_clear(train_run *run)
+{
+    if (!run->log.has_bar) return;
+    fputs("\r\033[K", stderr);
+    run->log.has_bar = false;
+}
+
+static void show_step(train_run *run, const pipe_step *step, double now)
+{
+    const bool is_terminal = isatty(STDERR_FILENO), is_last = step->number == run->n_steps;
+    const double per_step = (now - run->log.started) / (double)(step->number - run->log.first);
+    char left[32], line[256];
+
+    if (run->options->verbosity < 0 || (now - run->log.shown < (is_terminal ? bar_every_s : line_every_s) && !is_last)) return;
+    job_duration_text(per_step * (double)(run->n_steps - step->number), left);
+    snprintf(line, sizeof line, "step %" PRId64 "/%" PRId64 ", epoch %u, loss %.4f (ce %.4f, dice %.4f), lr %.3g, %.2f s/step, %s left",
+             step->number, run->n_steps, (unsigned)step->epoch + 1, step->loss.total, step->loss.ce, step->loss.dice, step->rate, per_step,
+             left);
+    run->log.shown = now;
+    if (!is_terminal || is_last) {
+        io_log(IO_LOG_INFO, "%s", line);
+        return;
+    }
+    fprintf(stderr, "\r\033[K%s", line);
+    fflush(stderr);
+    run->log.has_bar = true;
+}
+
+static io_status end_line(FILE *file, const char *name)
+{
+    fputc('\n', file);
+    return fflush(file) == 0 ? IO_OK : IO_FAIL_ERRNO("%s", name);
+}
+
+io_status job_train_log_step(train_run *run, const pipe_step *step)
+{
+    const double now = job_time_now();
+
+    fprintf(run->log.steps, "%" PRId64 ",%u,%d,%.9g,%.9g,%.9g,%.9g,%.9g,%.3f", step->number, (unsigned)step->epoch, step->n_slices,
+            step->loss.total, step->loss.ce, step->loss.dice, step->rate, step->norm, now - run->log.step_started);
+    IO_TRY(end_line(run->log.steps, "log.csv"));
+    show_step(run, step, now);
+    run->log.step_started = now;
+    return IO_OK;
+}
+
+/* An organ without a value leaves its field empty. */
+io_status job_train_log_validation(train_run *run, const pipe_validation *validation)
+{
+    FILE *file = run->log.validations;
+
+    fprintf(file, "%" PRId64 ",%" PRId64 ",", run->state.step, run->state.step / run->epoch_steps - 1);
+    if (!isnan(validation->mean)) fprintf(file, "%.9g", validation->mean);
+    for (int i = 0; i < validation->n_classes; i++) {
+        fputc(',', file);
+        if (!isnan(validation->dice[i])) fprintf(file, "%.9g", validation->dice[i]);
+    }
+    io_log(IO_LOG_INFO, "step %" PRId64 ": mean DSC %.4f on %zu held-out case%s%s", run->state.step, validation->mean, validation->n_cases,
+           validation->n_cases == 1 ? "" : "s", run->state.best_step == run->state.step ? ", the best so far" : "");
+    run->log.step_started = job_time_now();
+    return end_line(file, "validation.csv");
+}

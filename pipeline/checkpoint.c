@@ -1,0 +1,352 @@
+/* See checkpoint.h. */
+#include "pipeline/checkpoint.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/file.h"
+#include "io/hash.h"
+#include "io/json.h"
+#include "io/memory.h"
+#include "io/tensors.h"
+#include "pipeline/case.h"
+
+#define FORMAT_NAME "samed checkpoint 1"
+
+enum { MAX_HEADER_BYTES = 1 << 20, NAME_BYTES = 64, NUMBER_BYTES = 32 };
+
+/* Both blocks on the host. */
+typedef struct blocks {
+    float *weights, *moments;
+    size_t n_weights, n_moments;
+} blocks;
+
+static io_status allocate_blocks(model_trainer *trainer, blocks *b)
+{
+    (void)model_trainer_weights(trainer, &b->n_weights);
+    (void)model_trainer_moments(trainer, &b->n_moments);
+    IO_TRY(io_alloc(b->n_weights, sizeof *b->weights, (void **)&b->weights));
+    return io_alloc(b->n_moments, sizeof *b->moments, (void **)&b->moments);
+}
+
+static void free_blocks(blocks *b)
+{
+    io_free(&b->weights);
+    io_free(&b->moments);
+}
+
+static io_status hash_blocks(const blocks *b, char sha256[65])
+{
+    io_status status = IO_OK;
+    io_hash *hash = NULL;
+
+    IO_TRY_GOTO(status, done, io_hash_create(&hash));
+    IO_TRY_GOTO(status, done, io_hash_update(hash, b->weights, b->n_weights * sizeof *b->weights));
+    IO_TRY_GOTO(status, done, io_hash_update(hash, b->moments, b->n_moments * sizeof *b->moments));
+    status = io_hash_hex(hash, sha256);
+done:
+    io_hash_free(&hash);
+    return status;
+}
+
+static io_status find_path(const char *folder, int64_t step, char **out)
+{
+    char name[NAME_BYTES];
+
+    snprintf(name, sizeof name, "checkpoint_%09" PRId64 ".safetensors", step);
+    return io_path_join(folder, name, out);
+}
+
+/* The step of a checkpoint's file name; 0 for other files. */
+static int64_t read_step(const char *name)
+{
+    char expected[NAME_BYTES];
+    int64_t step;
+
+    if (sscanf(name, "checkpoint_%" SCNd64 ".safetensors", &step) != 1 || step < 1) return 0;
+    snprintf(expected, sizeof expected, "checkpoint_%09" PRId64 ".safetensors", step);
+    return strcmp(name, expected) == 0 ? step : 0;
+}
+
+/* ---- writing ---- */
+
+static io_status put_integer(io_json *object, const char *key, int64_t value)
+{
+    char text[NUMBER_BYTES];
+
+    snprintf(text, sizeof text, "%" PRId64, value);
+    return io_json_put_text(object, key, text);
+}
+
+/* Metadata of safetensors are texts; %a brings every bit of a double back. */
+static io_status print_metadata(const pipe_checkpoint *state, const char *settings, const blocks *b, char **out)
+{
+    io_status status = IO_OK;
+    io_json *root = NULL;
+    char sha256[65], settings_sha256[65], number[NUMBER_BYTES];
+
+    snprintf(number, sizeof number, "%a", state->best_dice);
+    IO_TRY_GOTO(status, done, hash_blocks(b, sha256));
+    IO_TRY_GOTO(status, done, io_hash_bytes(settings, strlen(settings), settings_sha256));
+    IO_TRY_GOTO(status, done, io_json_create_object(&root));
+    IO_TRY_GOTO(status, done, io_json_put_text(root, "format", FORMAT_NAME));
+    IO_TRY_GOTO(status, done, put_integer(root, "step", state->step));
+    IO_TRY_GOTO(status, done, put_integer(root, "best_step", state->best_step));
+    IO_TRY_GOTO(status, done, io_json_put_text(root, "best_dice", number));
+    IO_TRY_GOTO(status, done, io_json_put_text(root, "settings", settings));
+    IO_TRY_GOTO(status, done, io_json_put_text(root, "settings_sha256", settings_sha256));
+    IO_TRY_GOTO(status, done, io_json_put_text(root, "sha256", sha256));
+    status = io_json_print(root, false, out);
+done:
+    io_json_free(&root);
+    return status;
+}
+
+static io_status write_blocks(const char *path, const blocks *b, const char *metadata)
+{
+    io_status status = IO_OK;
+    io_tensors *tensors = NULL;
+    const int64_t n_weights = (int64_t)b->n_weights, n_moments = (int64_t)b->n_moments;
+
+    IO_TRY_GOTO(status, done, io_tensors_create(&tensors));
+    IO_TRY_GOTO(status, done, io_tensors_add(tensors, "weights", 1, &n_weights, b->weights, false));
+    IO_TRY_GOTO(status, done, io_tensors_add(tensors, "moments", 1, &n_moments, b->moments, false));
+    status = io_safetensors_write(path, tensors, metadata);
+done:
+    io_tensors_free(&tensors);
+    return status;
+}
+
+static io_status remove_step(const char *folder, int64_t step)
+{
+    char *path = NULL;
+    io_status status = find_path(folder, step, &path);
+
+    if (status == IO_OK) status = io_file_remove(path);
+    io_free(&path);
+    return status;
+}
+
+/* Names come sorted, so steps of nine digits ascend. */
+static io_status remove_old(const char *folder, int64_t best_step, int n_kept)
+{
+    io_status status = IO_OK;
+    char **names = NULL;
+    size_t n = 0;
+    int n_newer = 0;
+
+    IO_TRY(io_folder_list(folder, &names, &n));
+    for (size_t i = n; i-- > 0 && status == IO_OK;) {
+        const int64_t step = read_step(names[i]);
+        if (step == 0 || n_newer++ < n_kept || step == best_step) continue;
+        status = remove_step(folder, step);
+    }
+    io_names_free(&names, n);
+    return status;
+}
+
+io_status pipe_checkpoint_write(const char *folder, const pipe_checkpoint *state, const char *settings, int n_kept, model_device *device,
+                                model_trainer *trainer)
+{
+    io_status status = IO_OK;
+    blocks b = {0};
+    char *path = NULL, *metadata = NULL;
+    size_t n;
+
+    IO_TRY_GOTO(status, done, allocate_blocks(trainer, &b));
+    IO_TRY_GOTO(status, done,
+                device->ops->download(device->backend, b.weights, model_trainer_weights(trainer, &n), b.n_weights * sizeof *b.weights));
+    IO_TRY_GOTO(status, done,
+                device->ops->download(device->backend, b.moments, model_trainer_moments(trainer, &n), b.n_moments * sizeof *b.moments));
+    IO_TRY_GOTO(status, done, print_metadata(state, settings, &b, &metadata));
+    IO_TRY_GOTO(status, done, find_path(folder, state->step, &path));
+    IO_TRY_GOTO(status, done, write_blocks(path, &b, metadata));
+    status = remove_old(folder, state->best_step, n_kept);
+done:
+    io_free(&path);
+    io_free(&metadata);
+    free_blocks(&b);
+    return status;
+}
+
+/* ---- reading ---- */
+
+/* The "__metadata__" of a .safetensors: 8 bytes of length, little-endian, then JSON. */
+static io_status read_metadata(const char *path, io_json **root, const io_json **metadata)
+{
+    io_status status = IO_OK;
+    io_mapping *mapping = NULL;
+    char *text = NULL;
+    uint64_t n_bytes = 0;
+
+    IO_TRY_GOTO(status, done, io_mapping_open(path, &mapping));
+    for (int i = 7; i >= 0 && mapping->n_bytes >= 8; i--) n_bytes = n_bytes << 8 | mapping->bytes[i];
+    if (n_bytes == 0 || n_bytes > MAX_HEADER_BYTES || n_bytes > mapping->n_bytes - 8) {
+        status = IO_FAIL(IO_ERR_FORMAT, "%s: this is not a checkpoint; move it away to go on from the one before", path);
+        goto done;
+    }
+    IO_TRY_GOTO(status, done, io_alloc((size_t)n_bytes + 1, 1, (void **)&text));
+    memcpy(text, mapping->bytes + 8, (size_t)n_bytes);
+    IO_TRY_GOTO(status, done, io_json_parse(text, path, root));
+    *metadata = io_json_get(*root, "__metadata__");
+    if (!*metadata || !io_json_get_text(*metadata, "format") || strcmp(io_json_get_text(*metadata, "format"), FORMAT_NAME) != 0)
+        status =
+            IO_FAIL(IO_ERR_FORMAT, "%s: its metadata are not those of a %s; move it away to go on from the one before", path, FORMAT_NAME);
+done:
+    io_free(&text);
+    io_mapping_free(&mapping);
+    return status;
+}
+
+static bool get_integer(const io_json *metadata, const char *key, int64_t *out)
+{
+    const char *text = io_json_get_text(metadata, key);
+    char *end = NULL;
+
+    if (!text) return false;
+    *out = strtoll(text, &end, 10);
+    return end != text && *end == '\0' && *out >= 0;
+}
+
+static io_status read_state(const char *path, const io_json *metadata, pipe_checkpoint *state)
+{
+    const char *dice = io_json_get_text(metadata, "best_dice");
+    char *end = NULL;
+
+    if (!get_integer(metadata, "step", &state->step) || !get_integer(metadata, "best_step", &state->best_step) || !dice)
+        return IO_FAIL(IO_ERR_FORMAT, "%s: its metadata lack the step or the best validation", path);
+    state->best_dice = strtod(dice, &end);
+    if (end == dice || *end) return IO_FAIL(IO_ERR_FORMAT, "%s: best_dice is '%s', which is no number", path, dice);
+    return IO_OK;
+}
+
+static int line_length(const char *text)
+{
+    return (int)strcspn(text, "\n");
+}
+
+/* Names the first line that differs. */
+static io_status check_settings(const char *path, const char *found, const char *expected)
+{
+    if (found && strcmp(found, expected) == 0) return IO_OK;
+    while (found && *found && line_length(found) == line_length(expected) && !memcmp(found, expected, (size_t)line_length(found))) {
+        found += line_length(found) + (found[line_length(found)] != '\0');
+        expected += line_length(expected) + (expected[line_length(expected)] != '\0');
+    }
+    return IO_FAIL(IO_ERR_MISMATCH, "%s was made with '%.*s', now it is '%.*s'; use the same settings to go on, or another folder", path,
+                   line_length(found ? found : ""), found ? found : "", line_length(expected), expected);
+}
+
+static io_status read_block(const io_tensors *tensors, const char *name, size_t n, float *out)
+{
+    const int64_t shape = (int64_t)n;
+    const io_tensor *tensor;
+
+    IO_TRY(io_tensors_require(tensors, name, 1, &shape, &tensor));
+    return io_tensor_read_f32(tensor, out);
+}
+
+static io_status read_blocks(const char *path, const char *expected, const blocks *b)
+{
+    io_status status = IO_OK;
+    io_tensors *tensors = NULL;
+    char sha256[65];
+
+    IO_TRY_GOTO(status, done, io_tensors_open(path, &tensors));
+    IO_TRY_GOTO(status, done, read_block(tensors, "weights", b->n_weights, b->weights));
+    IO_TRY_GOTO(status, done, read_block(tensors, "moments", b->n_moments, b->moments));
+    IO_TRY_GOTO(status, done, hash_blocks(b, sha256));
+    if (!expected || strcmp(expected, sha256) != 0)
+        status = IO_FAIL(IO_ERR_CHECKSUM, "%s: its bytes are not those that were written; remove it to go on from the one before", path);
+done:
+    io_tensors_free(&tensors);
+    return status;
+}
+
+static io_status upload_blocks(const blocks *b, model_device *device, model_trainer *trainer)
+{
+    size_t n;
+
+    IO_TRY(device->ops->upload(device->backend, model_trainer_weights(trainer, &n), b->weights, b->n_weights * sizeof *b->weights));
+    IO_TRY(device->ops->upload(device->backend, model_trainer_moments(trainer, &n), b->moments, b->n_moments * sizeof *b->moments));
+    return model_trainer_pack(trainer);
+}
+
+static io_status read_checkpoint(const char *path, const char *settings, model_device *device, model_trainer *trainer,
+                                 pipe_checkpoint *state)
+{
+    io_status status = IO_OK;
+    io_json *root = NULL;
+    const io_json *metadata = NULL;
+    blocks b = {0};
+
+    IO_TRY_GOTO(status, done, read_metadata(path, &root, &metadata));
+    IO_TRY_GOTO(status, done, check_settings(path, io_json_get_text(metadata, "settings"), settings));
+    IO_TRY_GOTO(status, done, read_state(path, metadata, state));
+    IO_TRY_GOTO(status, done, allocate_blocks(trainer, &b));
+    IO_TRY_GOTO(status, done, read_blocks(path, io_json_get_text(metadata, "sha256"), &b));
+    status = upload_blocks(&b, device, trainer);
+done:
+    free_blocks(&b);
+    io_json_free(&root);
+    return status;
+}
+
+static io_status find_newest(const char *folder, int64_t *step)
+{
+    char **names = NULL;
+    size_t n = 0;
+
+    *step = 0;
+    IO_TRY(io_folder_list(folder, &names, &n));
+    for (size_t i = 0; i < n; i++)
+        if (read_step(names[i]) > *step) *step = read_step(names[i]);
+    io_names_free(&names, n);
+    return IO_OK;
+}
+
+io_status pipe_checkpoint_read(const char *folder, const char *settings, model_device *device, model_trainer *trainer,
+                               pipe_checkpoint *state, bool *is_there)
+{
+    io_status status;
+    char *path = NULL;
+    int64_t newest;
+
+    IO_TRY(find_newest(folder, &newest));
+    *is_there = newest > 0;
+    *state = (pipe_checkpoint){0};
+    if (!*is_there) return IO_OK;
+    IO_TRY(find_path(folder, newest, &path));
+    status = read_checkpoint(path, settings, device, trainer, state);
+    io_free(&path);
+    return status;
+}
+
+/* ---- the adapter ---- */
+
+static io_status write_as(const char *folder, const char *name, const char *suffix, const io_tensors *adapter)
+{
+    io_status status = IO_OK;
+    char *path = NULL;
+
+    IO_TRY_GOTO(status, done, pipe_case_path(folder, name, suffix, &path));
+    status = strcmp(suffix, ".pth") == 0 ? io_pth_write(path, adapter, false) : io_safetensors_write(path, adapter, NULL);
+done:
+    io_free(&path);
+    return status;
+}
+
+io_status pipe_checkpoint_write_adapter(const char *folder, const char *name, const model_trainer *trainer)
+{
+    io_status status = IO_OK;
+    io_tensors *adapter = NULL;
+
+    IO_TRY_GOTO(status, done, model_trainer_adapter(trainer, &adapter));
+    IO_TRY_GOTO(status, done, write_as(folder, name, ".safetensors", adapter));
+    status = write_as(folder, name, ".pth", adapter);
+done:
+    io_tensors_free(&adapter);
+    return status;
+}

@@ -1,0 +1,195 @@
+"""samed train: the same bytes on any ranks and after any interruption, signals, bad input, and that it learns."""
+import csv
+import json
+import os
+import shutil
+import signal
+import unittest
+
+import samed
+
+BATCH = 5  # of 15 slices; no number of ranks but 1 and 5 divides it
+
+
+def study():
+    folder = samed.path("train.study")
+    if not os.path.isdir(folder):
+        samed.check(samed.run("phantom", "-q", "-o", folder, "--cases", 4, "--size", 50, 44, 5))
+        samed.check(samed.run("phantom", "-q", "-o", folder, "--cases", 0, "--weights", "tiny"))
+    return folder
+
+
+def store():
+    folder = samed.path("train.store")
+    if not os.path.isdir(folder):
+        samed.check(samed.run("prepare", "-q", "-i", study(), "-o", folder, "--folds", 4, "--fold", 0, "--size", 64))
+    return folder
+
+
+def arguments(out, *options, data=None):
+    return ["train", "-d", data or store(), "-o", out, "--sam", os.path.join(study(), "sam_tiny.pth"), "--image-size", 64, "--threads", 1,
+            "--global-batch", BATCH, "--epochs", 10, "--warmup", 2, *options]
+
+
+def train(out, *options, ranks=0, data=None):
+    return samed.run(*arguments(out, *options, data=data), ranks=ranks, OMPI_MCA_rmaps_base_oversubscribe="1")
+
+
+def weights_of(out):
+    """{file: SHA-256} of checkpoints and adapters."""
+    return {name: samed.digest(os.path.join(out, name)) for name in sorted(os.listdir(out)) if name.endswith((".safetensors", ".pth"))}
+
+
+def log_of(out, name="log.csv"):
+    with open(os.path.join(out, name), newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+class Train(unittest.TestCase):
+    def setUp(self):
+        self.made = []
+
+    def tearDown(self):
+        for folder in self.made:  # a run of the tiny network takes 200 MB
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def out(self, name="out"):
+        folder = samed.path(f"{self.id()}.{name}")
+        self.made.append(folder)
+        return folder
+
+    def test_same_bytes_on_any_ranks(self):
+        expected = None
+        for ranks in (0, 1, 2, 3, 4):
+            out = self.out(str(ranks))
+            process = samed.check(train(out, "--steps", 4, "--clip", 1, "--keep", 1 + ranks % 3, ranks=ranks))
+            found = weights_of(out)
+            self.assertEqual(sorted(found), ["adapter.pth", "adapter.safetensors", "adapter_best.pth", "adapter_best.safetensors",
+                                             "checkpoint_000000003.safetensors", "checkpoint_000000004.safetensors"])
+            expected = expected or found
+            self.assertEqual(found, expected, ranks)
+            self.assertEqual([row["slices"] for row in log_of(out)], ["5"] * 4)
+            self.assertIn("each step sums them, 37018624 bytes", process.stderr)
+            self.assertEqual(samed.leftovers(out), [])
+        self.assertNotEqual(expected["adapter.pth"], expected["adapter_best.pth"])
+
+    def test_memory_and_threads_change_nothing(self):
+        samed.check(train(self.out("plain"), "--steps", 2))
+        for options in (["--recompute"], ["--keep", 2], ["--keep", 50], ["--threads", 2]):
+            samed.check(train(self.out(str(options)), "--steps", 2, *options))
+            self.assertEqual(weights_of(self.out(str(options))), weights_of(self.out("plain")), options)
+        samed.check(train(self.out("seed"), "--steps", 2, "--seed", 7))
+        self.assertNotEqual(weights_of(self.out("seed")), weights_of(self.out("plain")))
+
+    def test_stop_on_three_ranks_and_go_on_with_two(self):
+        whole, parts = self.out("whole"), self.out("parts")
+        samed.check(train(whole, "--steps", 20, "--checkpoints", 1))
+        samed.check(train(parts, "--steps", 10, "--checkpoints", 1, ranks=3))
+        process = samed.check(train(parts, "--steps", 20, "--checkpoints", 1, ranks=2))
+        self.assertIn("going on from the checkpoint of step 10", process.stderr)
+        self.assertEqual(weights_of(parts), weights_of(whole))
+        rows = {out: [{k: v for k, v in row.items() if k != "seconds"} for row in log_of(out)] for out in (whole, parts)}
+        self.assertEqual([row["step"] for row in rows[whole]], [str(i) for i in range(1, 21)])
+        self.assertEqual(rows[parts], rows[whole])
+        self.assertEqual(log_of(parts, "validation.csv"), log_of(whole, "validation.csv"))
+        before = weights_of(whole)
+        samed.check(train(whole, "--steps", 20, "--checkpoints", 1))  # nothing is left to do
+        self.assertEqual(weights_of(whole), before)
+
+    def test_signal_and_go_on(self):
+        samed.check(train(self.out("whole"), "--steps", 30, "--checkpoints", 1))
+        for number, ranks in ((signal.SIGTERM, 0), (signal.SIGUSR1, 2)):
+            out = self.out(f"stopped{ranks}")
+            process = samed.start(*arguments(out, "--steps", 30, "--checkpoints", 1), ranks=ranks)
+            samed.wait_for(lambda o=out: os.path.exists(os.path.join(o, "log.csv")) and len(log_of(o)) >= 2, "two steps")
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 75, errors)
+            self.assertIn("start again with the same options to continue", errors)
+            steps = len(log_of(out))
+            self.assertLess(steps, 30)
+            self.assertIn(f"checkpoint_{steps:09d}.safetensors", os.listdir(out))
+            self.assertEqual(samed.leftovers(out), [])
+            samed.check(train(out, "--steps", 30, "--checkpoints", 1))
+            self.assertEqual(weights_of(out), weights_of(self.out("whole")))
+            self.assertEqual(len(log_of(out)), 30)
+
+    def test_killed_runs_go_on(self):
+        samed.check(train(self.out("whole"), "--steps", 12, "--checkpoints", 1))
+        out = self.out("killed")
+        process = samed.start(*arguments(out, "--steps", 12, "--checkpoints", 1))
+        samed.wait_for(lambda: os.path.exists(os.path.join(out, "log.csv")) and len(log_of(out)) >= 5, "five steps")
+        samed.kill_all(process)
+        samed.check(train(out, "--steps", 12, "--checkpoints", 1))
+        self.assertEqual(weights_of(out), weights_of(self.out("whole")))
+        self.assertEqual([row["step"] for row in log_of(out)], [str(i) for i in range(1, 13)])
+        self.assertEqual(samed.leftovers(out), [])
+
+    def test_wrong_settings_and_damage_are_refused(self):
+        out = self.out()
+        samed.check(train(out, "--steps", 2))
+        before = weights_of(out)
+        process = samed.check(train(out, "--steps", 4, "--lr", "0.001", ranks=2), 2)
+        self.assertIn("was made with 'lr=0.005", process.stderr)
+        self.assertIn("now it is 'lr=0.001", process.stderr)
+        self.assertEqual(weights_of(out), before)
+        file = os.path.join(out, "checkpoint_000000002.safetensors")
+        with open(file, "r+b") as stream:
+            stream.seek(20000000)
+            byte = stream.read(1)
+            stream.seek(20000000)
+            stream.write(bytes([byte[0] ^ 1]))
+        process = samed.check(train(out, "--steps", 4), 2)
+        self.assertIn("its bytes are not those that were written", process.stderr)
+
+    def test_bad_input(self):
+        process = samed.check(train(self.out("classes"), "--classes", 3, ranks=2), 2)
+        self.assertIn("--classes 3, but the store", process.stderr)
+        everything = samed.path("train.everything")
+        samed.check(samed.run("prepare", "-q", "-i", study(), "-o", everything, "--size", 64))
+        for part in ("val", "unused"):
+            changed = shutil.copytree(everything, self.out(part + ".store"))
+            index = samed.read_json(changed, "index.json")
+            for case in index["cases"]:
+                case["split"] = part
+            with open(os.path.join(changed, "index.json"), "w", encoding="utf-8") as stream:
+                json.dump(index, stream)
+            process = samed.check(train(self.out(part), data=changed, ranks=2), 4)
+            self.assertIn("no case is there to train on", process.stderr)
+        process = samed.check(train(self.out("val"), "--validate-every", 1, data=everything), 4)
+        self.assertIn("no case is held out to validate on", process.stderr)
+        samed.check(train(self.out("none"), "--steps", 1, data=everything))
+        self.assertFalse(os.path.exists(os.path.join(self.out("none"), "validation.csv")))
+        process = samed.check(train(self.out("option"), "--lora", "qx"), 2)
+        self.assertIn("--lora: expected letters of qvko, or none, found 'qx'", process.stderr)
+
+    def test_a_loss_that_is_no_number_stops_with_the_slice(self):
+        out = self.out()
+        samed.check(train(out, "--steps", 1, "--lr", "1000", "--warmup", 0))
+        before = weights_of(out)
+        process = samed.check(train(out, "--steps", 200, "--lr", "1000", "--warmup", 0, "--validate-every", 0, "--save-every", 1000, ranks=2), 1)
+        self.assertRegex(process.stderr, r"case case_000\d, slice \d: .*diverged, lower the learning rate")
+        self.assertEqual(weights_of(out), before)
+
+    def test_the_adapter_is_one(self):
+        for layout in ("samed", "samed_s"):
+            out, again = self.out(layout), self.out(layout + ".again")
+            samed.check(train(out, "--steps", 1, "--layout", layout, "--rank", 2, "--lora", "q"))
+            about = json.loads(samed.check(samed.run("info", "--json", os.path.join(out, "adapter.pth"))).stdout)
+            self.assertEqual((about["kind"], about["lora_rank"], about["classes_with_background"]), ("adapter", 2, 9))
+            samed.check(samed.run("segment", "-q", "-i", os.path.join(study(), "imagesTr"), "-o", self.out(layout + ".maps"), "--image-size", 64,
+                                  "--sam", os.path.join(study(), "sam_tiny.pth"), "--adapter", os.path.join(out, "adapter.safetensors")))
+            samed.check(train(again, "--steps", 1, "--adapter-init", os.path.join(out, "adapter.pth")))
+            self.assertNotEqual(weights_of(again)["adapter.pth"], weights_of(out)["adapter.pth"])
+
+    def test_the_loss_falls(self):
+        out = self.out()
+        samed.check(train(out, "--steps", 30, "--no-augment", "--lr", "0.002", "--optimizer", "adamw", "--warmup", 5, "--validate-every", 10))
+        losses = [float(row["loss"]) for row in log_of(out)]
+        self.assertEqual(len(losses), 30)
+        self.assertLess(sum(losses[-3:]), 0.8 * sum(losses[:3]))
+        self.assertEqual([row["step"] for row in log_of(out, "validation.csv")], ["30"])
+
+
+if __name__ == "__main__":
+    unittest.main()
