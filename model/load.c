@@ -133,12 +133,17 @@ static io_status pack_transposed(loader *load, const float *weight, int n_out, i
     return pack(load, turned, n_in, n_out, type, out);
 }
 
-static io_status pack_linear(loader *load, const float *weight, int n_out, int n_in, model_type type, model_linear *out)
+static io_status pack_forward(loader *load, const float *weight, int n_out, int n_in, model_type type, model_linear *out)
 {
     out->n_out = n_out;
     out->n_in = n_in;
-    if (load->kind != MODEL_LOAD_INFERENCE) IO_TRY(pack_transposed(load, weight, n_out, n_in, type, &out->transposed));
     return pack(load, weight, n_out, n_in, type, &out->weight);
+}
+
+static io_status pack_linear(loader *load, const float *weight, int n_out, int n_in, model_type type, model_linear *out)
+{
+    if (load->kind != MODEL_LOAD_INFERENCE) IO_TRY(pack_transposed(load, weight, n_out, n_in, type, &out->transposed));
+    return pack_forward(load, weight, n_out, n_in, type, out);
 }
 
 /* Weight id and the bias in the next row of the table. */
@@ -184,7 +189,7 @@ static io_status load_patch(loader *load, model_linear *out)
             for (int channel = 0; channel < MODEL_IMAGE_CHANNELS; channel++) sum += from[(size_t)channel * (size_t)area];
             weight[(size_t)c * (size_t)area + (size_t)i] = (float)sum;
         }
-    IO_TRY(pack_linear(load, weight, C, area, load->device->type, out));
+    IO_TRY(pack_forward(load, weight, C, area, load->device->type, out)); /* no gradient goes back to the image */
     return load_vector(load, MODEL_PATCH_BIAS, 0, &out->bias);
 }
 
@@ -232,7 +237,10 @@ static io_status load_qkv(loader *load, int i, model_linear *out)
         IO_TRY(merge_lora(load, weight + 2 * (size_t)C * (size_t)C, MODEL_LORA_A, MODEL_LORA_B, 2 * i + 1));
     }
     if (load->config->has_more_lora) IO_TRY(merge_lora(load, weight + (size_t)C * (size_t)C, MODEL_MORE_A, MODEL_MORE_B, 2 * i));
-    IO_TRY(pack_linear(load, weight, 3 * C, C, load->device->type, out));
+    if (i == 0) /* nor below the first block's q and v */
+        IO_TRY(pack_forward(load, weight, 3 * C, C, load->device->type, out));
+    else
+        IO_TRY(pack_linear(load, weight, 3 * C, C, load->device->type, out));
     return load_vector(load, MODEL_QKV_BIAS, i, &out->bias);
 }
 

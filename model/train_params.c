@@ -128,6 +128,7 @@ static void draw_fresh(const starter *start, const model_param *param, float *ou
 static io_status read_finite(const io_tensors *file, const io_tensor *tensor, float *out)
 {
     IO_TRY(io_tensor_read_f32(tensor, out));
+    io_tensors_release(file, tensor);
     for (size_t i = 0; i < tensor->n_elements; i++)
         if (!isfinite(out[i]))
             return IO_FAIL(IO_ERR_RANGE, "%s: tensor %s holds %g; the file is damaged or its training diverged: get it again",

@@ -119,12 +119,13 @@ static void lay_out_encoder_pass(const model_trainer *trainer, arena *from, trai
     at->image = take(from, (int64_t)config->image_size * config->image_size);
     at->patches = take_padded(from, N, config->patch * config->patch);
     at->normed = take_padded(from, N, C);
-    at->hidden = take_padded(from, N, config->mlp_width);
+    /* dqkv is written when the MLP's hidden gradient has been read, dnormed when dattended has */
+    at->hidden = take_padded(from, N, config->mlp_width > 3 * C ? config->mlp_width : 3 * C);
+    at->dqkv = at->hidden;
     at->low = take_rows(from, N, config->lora_rank);
     at->dx = take_padded(from, N, C);
     at->dnormed = take_padded(from, N, C);
-    at->dattended = take_padded(from, N, C);
-    at->dqkv = take_padded(from, N, 3 * C);
+    at->dattended = at->dnormed;
     at->embedding = take_rows(from, N, R);
     at->neck_normed = take_rows(from, N, R);
     at->dneck = take_rows(from, N, R);
