@@ -101,7 +101,7 @@ typedef struct model_ops {
     /* dweight [n_out,n_in] += dout [M,n_out]^T . in [M,n_in]; dbias [n_out] += dout's columns. in is not read where dweight is NULL. */
     io_status (*linear_backward)(model_backend *backend, float *dweight, float *dbias, model_rows dout, model_rows in, int M, int n_out,
                                  int n_in);
-    /* out [M,C] = MODEL_GELU or MODEL_RELU of in; out may be in. Overwrites. */
+    /* out [M,C] = MODEL_GELU or MODEL_RELU of in, or in itself (MODEL_STORE); in f32, out f32 or bf16; out may be in. Overwrites. */
     io_status (*activation_forward)(model_backend *backend, model_rows out, model_rows in, model_epilogue activation, int M, int C);
     /* din [M,C] = dout * the activation's slope at in, what it was applied to (for RELU its output serves as well); din may be dout.
      * Overwrites. */

@@ -11,10 +11,23 @@ static model_rows get_part(const model_trainer *trainer, model_rows qkv, int par
     return qkv;
 }
 
+/* In bf16 what enters a frozen product is rounded on the way; everything else, LoRA and the neck included, stays f32. */
+static io_status round_rows(const model_trainer *trainer, model_rows *in, int C)
+{
+    const model_run *run = &trainer->run;
+    const model_rows half = trainer->temporary.half;
+
+    if (!half.data) return IO_OK;
+    IO_TRY(run->ops->activation_forward(run->backend, half, *in, MODEL_STORE, train_count_pixels(trainer), C));
+    *in = half;
+    return IO_OK;
+}
+
 static io_status multiply(const model_trainer *trainer, model_rows out, model_rows in, const model_linear *linear)
 {
     const model_run *run = &trainer->run;
 
+    IO_TRY(round_rows(trainer, &in, linear->n_in));
     return run->ops->linear_forward(run->backend, out, in, linear->weight, linear->bias, MODEL_STORE, train_count_pixels(trainer));
 }
 
@@ -23,6 +36,7 @@ static io_status multiply_back(const model_trainer *trainer, model_rows din, mod
 {
     const model_run *run = &trainer->run;
 
+    IO_TRY(round_rows(trainer, &dout, linear->n_out));
     return run->ops->linear_forward(run->backend, din, dout, linear->transposed, NULL, MODEL_STORE, train_count_pixels(trainer));
 }
 
@@ -81,7 +95,7 @@ static io_status apply_neck(model_trainer *trainer, train_saved *saved)
     const int G = trainer->config.image_size / trainer->config.patch, R = trainer->config.decoder_width;
     const train_temporary *temporary = &trainer->temporary;
 
-    IO_TRY(multiply(trainer, saved->neck0_out, saved->last_x, &encoder->neck0));
+    IO_TRY(run->ops->linear_forward(run->backend, saved->neck0_out, saved->last_x, encoder->neck0.weight, NULL, MODEL_STORE, G * G));
     IO_TRY(normalize(trainer, temporary->neck_normed, saved->neck0_out, &encoder->neck1, R));
     IO_TRY(run->ops->conv3x3_forward(run->backend, saved->neck2_out, temporary->neck_normed, encoder->neck2, 1, G, R));
     return normalize(trainer, temporary->embedding, saved->neck2_out, &encoder->neck3, R);
@@ -117,7 +131,7 @@ static io_status derive_neck(model_trainer *trainer, const train_saved *saved)
     IO_TRY(normalize_back(trainer, dkeys, dkeys, saved->neck2_out, &encoder->neck3, R, MODEL_STORE));
     IO_TRY(run->ops->conv3x3_forward(run->backend, dneck, dkeys, encoder->neck2_transposed, 1, G, R));
     IO_TRY(normalize_back(trainer, dneck, dneck, saved->neck0_out, &encoder->neck1, R, MODEL_STORE));
-    return multiply_back(trainer, trainer->temporary.dx, dneck, &encoder->neck0);
+    return run->ops->linear_forward(run->backend, trainer->temporary.dx, dneck, encoder->neck0.transposed, NULL, MODEL_STORE, G * G);
 }
 
 /* dx += the gradient of the MLP. */

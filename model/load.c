@@ -223,7 +223,7 @@ static io_status load_relpos(loader *load, int i, model_relpos **out)
     IO_TRY(load_table(load, MODEL_REL_W, i, side, load->stage[2]));
     IO_TRY(read_param(load, MODEL_QKV_BIAS, i, load->stage[3]));
     return load->device->ops->relpos_create(load->device->backend, side, config->head_size, config->heads, load->stage[1], load->stage[2],
-                                            load->stage[3], load->device->type, out);
+                                            load->stage[3], load->kind == MODEL_LOAD_INFERENCE ? load->device->type : MODEL_F32, out);
 }
 
 static io_status load_qkv(loader *load, int i, model_linear *out)
@@ -290,6 +290,7 @@ static void order_taps_back(float *out, const float *in, int R)
 static io_status load_neck(loader *load)
 {
     const int R = load->config->decoder_width;
+    const model_type type = load->kind == MODEL_LOAD_INFERENCE ? load->device->type : MODEL_F32; /* training keeps it in f32 */
     model_encoder *encoder = &load->weights->encoder;
 
     IO_TRY(read_param(load, MODEL_NECK0_WEIGHT, 0, load->stage[0]));
@@ -297,10 +298,10 @@ static io_status load_neck(loader *load)
     IO_TRY(load_norm(load, MODEL_NECK1_WEIGHT, 0, &encoder->neck1));
     IO_TRY(read_param(load, MODEL_NECK2_WEIGHT, 0, load->stage[0]));
     order_taps(load->stage[1], load->stage[0], R);
-    IO_TRY(pack(load, load->stage[1], R, 9 * R, load->device->type, &encoder->neck2));
+    IO_TRY(pack(load, load->stage[1], R, 9 * R, type, &encoder->neck2));
     if (load->kind != MODEL_LOAD_INFERENCE) {
         order_taps_back(load->stage[1], load->stage[0], R);
-        IO_TRY(pack(load, load->stage[1], R, 9 * R, load->device->type, &encoder->neck2_transposed));
+        IO_TRY(pack(load, load->stage[1], R, 9 * R, type, &encoder->neck2_transposed));
     }
     return load_norm(load, MODEL_NECK3_WEIGHT, 0, &encoder->neck3);
 }

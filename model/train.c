@@ -23,8 +23,6 @@ model_train_options model_train_options_default(void)
 
 static io_status check_options(const model_device *device, const model_train_options *options, const io_tensors *adapter)
 {
-    if (device->type != MODEL_F32)
-        return IO_FAIL(IO_ERR_UNSUPPORTED, "training in bf16 is not available; open the device in f32 (--precision f32)");
     if (options->n_kept < 1) return IO_FAIL(IO_ERR_ARGUMENT, "%d slices are to be kept at once; at least 1 is needed", options->n_kept);
     if (adapter) return IO_OK;
     if (options->layout == MODEL_LAYOUT_SAM) return IO_FAIL(IO_ERR_ARGUMENT, "SAM's own layout is not trained; choose SAMed or SAMed_s");

@@ -126,6 +126,11 @@ static void lay_out_encoder_pass(const model_trainer *trainer, arena *from, trai
     at->dx = take_padded(from, N, C);
     at->dnormed = take_padded(from, N, C);
     at->dattended = at->dnormed;
+    if (trainer->device->type == MODEL_BF16) {
+        const int most = config->mlp_width > 3 * C ? config->mlp_width : 3 * C;
+
+        at->half = (model_rows){take(from, (int64_t)N * (most + from->pad) / 2 + 1), most + from->pad, MODEL_BF16};
+    }
     at->embedding = take_rows(from, N, R);
     at->neck_normed = take_rows(from, N, R);
     at->dneck = take_rows(from, N, R);

@@ -77,6 +77,7 @@ typedef struct train_temporary {
     float *image;                                              /* [S,S] */
     model_rows patches, normed, hidden, low;                   /* [N,P*P] [N,C] [N,F] [N,r] */
     model_rows dx, dnormed, dattended, dqkv;                   /* [N,C] [N,C] [N,C] [N,3C] */
+    model_rows half;                                           /* [N,F] bf16: what enters a frozen product; no data in f32 */
     block_saved shared;                                        /* of blocks that save nothing */
     model_rows embedding, neck_normed, keys_pos, dkeys, dneck; /* [N,R] */
     model_rows dtokens, dtokens_pos, dhidden;                  /* [T,R] [T,R] [T,J] */

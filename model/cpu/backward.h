@@ -66,7 +66,7 @@ typedef struct backward_kernels {
     void (*adamw)(const update_job *job, size_t first);                /* UPDATE_BLOCK weights */
 } backward_kernels;
 
-extern const backward_kernels backward_kernels_generic, backward_kernels_avx2, backward_kernels_avx512;
+extern const backward_kernels backward_kernels_generic, backward_kernels_avx2, backward_kernels_avx512, backward_kernels_avx512bf16;
 
 /* Those for this backend's instruction set. */
 const backward_kernels *backward_kernels_choose_cpu(const model_backend *backend);

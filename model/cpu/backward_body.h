@@ -120,13 +120,22 @@ static void sum_columns(const weights_job *job, int first_column)
 
 /* ---- activations */
 
+SIMD_INLINE simd activate_vector(model_epilogue activation, simd x)
+{
+    if (activation == MODEL_GELU) return simd_gelu(x);
+    return activation == MODEL_RELU ? simd_max(x, simd_set(0)) : x;
+}
+
 static void activate_row(const activation_job *job, int m)
 {
     for (int c = 0; c < job->C; c += LANES) {
         const int n = min_of(LANES, job->C - c);
-        const simd x = load_some(row_at(job->in, m, c), n);
+        const simd y = activate_vector(job->activation, load_some(row_at(job->in, m, c), n));
 
-        store_some(row_at(job->din, m, c), job->activation == MODEL_GELU ? simd_gelu(x) : simd_max(x, simd_set(0)), n);
+        if (job->din.type == MODEL_BF16)
+            simd_store_bf16(rows_at(job->din, m, c), y, n);
+        else
+            store_some(row_at(job->din, m, c), y, n);
     }
 }
 

@@ -7,6 +7,7 @@
 const backward_kernels *backward_kernels_choose_cpu(const model_backend *backend)
 {
 #if defined(__x86_64__)
+    if (backend->level >= CPU_AVX512_BF16) return &backward_kernels_avx512bf16;
     if (backend->level >= CPU_AVX512) return &backward_kernels_avx512;
     if (backend->level >= CPU_AVX2) return &backward_kernels_avx2;
 #endif

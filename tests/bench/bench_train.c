@@ -1,4 +1,5 @@
-/* Seconds of one training step of a slice: bench_train SAM ADAPTER [threads [repeats [recompute]]]. Prints wall and processor seconds of
+/* Seconds of one training step of a slice: bench_train SAM ADAPTER [threads [repeats [recompute]]], in bf16 with
+ * BENCH_BF16 set. Prints wall and processor seconds of
  * forward, backward, the exact sum and the update, best of the repeats; random picture, labels by stripes. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,7 +81,7 @@ int main(int argc, char **argv)
     options.recompute = argc > 5;
     must(io_tensors_open(argv[1], &sam));
     must(io_tensors_open(argv[2], &adapter));
-    must(model_device_open(MODEL_DEVICE_CPU, 0, MODEL_F32, argc > 3 ? atoi(argv[3]) : 2, &device));
+    must(model_device_open(MODEL_DEVICE_CPU, 0, getenv("BENCH_BF16") ? MODEL_BF16 : MODEL_F32, argc > 3 ? atoi(argv[3]) : 2, &device));
     must(model_trainer_create(device, &options, sam, adapter, NULL, NULL, &trainer));
     float *image = malloc(512 * 512 * sizeof *image);
     uint8_t *labels = malloc(128 * 128);

@@ -476,10 +476,58 @@ static void test_projections(void **state)
     close_pupil(&it);
 }
 
+/* The block of gradients of one batch in a precision; free. NULL where this CPU has no bf16. */
+static float *derive_in(const training *test, model_type type, double *loss, size_t *n)
+{
+    pupil it = {0};
+    model_train_options options = model_train_options_default();
+    float *out;
+
+    it.sam = make_weights(test->network, "sam", NULL);
+    it.adapter = make_weights(test->network, test->layout, NULL);
+    options.image_size = test->image_size;
+    if (model_device_open(MODEL_DEVICE_CPU, 0, type, 2, &it.device) != IO_OK) {
+        close_pupil(&it);
+        return NULL;
+    }
+    check_ok(model_trainer_create(it.device, &options, it.sam, it.adapter, NULL, NULL, &it.trainer));
+    it.K = model_trainer_config(it.trainer)->n_channels;
+    it.area = (size_t)test->image_size * (size_t)test->image_size;
+    it.n_pixels = 16 * it.area / ((size_t)model_trainer_config(it.trainer)->patch * (size_t)model_trainer_config(it.trainer)->patch);
+    make_batch(&it, test);
+    *loss = run_batch(&it, 1).total;
+    out = malloc((model_trainer_gradients(it.trainer, n), *n) * sizeof *out);
+    memcpy(out, model_trainer_gradients(it.trainer, n), *n * sizeof *out);
+    close_pupil(&it);
+    return out;
+}
+
+/* bf16 keeps 8 bits of what enters a product: each rounds by 2^-9, and the errors of a few layers add up to percents, not more. */
+static void test_bf16(void **state)
+{
+    for (int i = 0; i < N_TRAININGS; i++) {
+        size_t n;
+        double loss, rounded_loss, error = 0, power = 0;
+        float *exact = derive_in(&trainings[i], MODEL_F32, &loss, &n), *rounded = derive_in(&trainings[i], MODEL_BF16, &rounded_loss, &n);
+
+        for (size_t j = 0; rounded && j < n; j++) {
+            error += ((double)rounded[j] - exact[j]) * ((double)rounded[j] - exact[j]);
+            power += (double)exact[j] * exact[j];
+        }
+        free(exact);
+        if (!rounded) skip();
+        free(rounded);
+        print_message("  %-14s loss %.5f, in bf16 %.5f; gradient off by %.4f of its length\n", trainings[i].name, loss, rounded_loss,
+                      sqrt(error / power));
+        check_near(rounded_loss, loss, 0.01 * loss);
+        assert_true(error > 0 && sqrt(error / power) <= 0.1);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_trainings), cmocka_unit_test(test_invariance), cmocka_unit_test(test_start),
-                                       cmocka_unit_test(test_choices), cmocka_unit_test(test_projections)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_trainings), cmocka_unit_test(test_invariance),  cmocka_unit_test(test_start),
+                                       cmocka_unit_test(test_choices),   cmocka_unit_test(test_projections), cmocka_unit_test(test_bf16)};
 
     snprintf(source_folder, sizeof source_folder, "%s", getenv("SAMED_SOURCE") ? getenv("SAMED_SOURCE") : ".");
     return cmocka_run_group_tests(tests, NULL, NULL);
