@@ -5,6 +5,7 @@
 #include "jobs/exits.h"
 #include "jobs/stop.h"
 #include "jobs/train.h"
+#include "pipeline/train_report.h"
 
 /* Collective: has any rank got a signal? */
 static bool is_stopped(const train_run *run)
@@ -23,7 +24,8 @@ static io_status save(train_run *run)
     const train_options *o = run->options;
 
     if (run->world.rank == 0) {
-        status = pipe_checkpoint_write_adapter(o->output, "adapter", run->trainer);
+        status = pipe_train_report_write(o->output, run->settings);
+        if (status == IO_OK) status = pipe_checkpoint_write_adapter(o->output, "adapter", run->trainer);
         if (status == IO_OK)
             status = pipe_checkpoint_write(o->output, &run->state, run->settings, o->n_checkpoints, run->device, run->trainer);
     }

@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import unittest
@@ -189,6 +190,14 @@ class Train(unittest.TestCase):
         self.assertEqual(len(losses), 30)
         self.assertLess(sum(losses[-3:]), 0.8 * sum(losses[:3]))
         self.assertEqual([row["step"] for row in log_of(out, "validation.csv")], ["30"])
+        with open(os.path.join(out, "train.html"), encoding="utf-8") as stream:
+            page = stream.read()
+        curves = re.findall(r"<h2>([^<]*)</h2>\n<svg.*?<polyline points=\"([^\"]*)\"", page)
+        self.assertEqual([(title, len(points.split())) for title, points in curves],
+                         [("Loss", 30), ("Cross entropy", 30), ("Dice loss", 30), ("Mean DSC of the held-out cases", 1), ("Learning rate", 30),
+                          ("Norm of the gradients", 30)])
+        self.assertIn("global-batch=5", page)
+        self.assertNotIn("nan", page)
 
 
 if __name__ == "__main__":
