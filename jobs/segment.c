@@ -35,7 +35,7 @@ static void set_log(segment_run *run)
 /* Rank 0: what an earlier run said about itself is not true of this one. */
 static io_status forget_last_run(const segment_run *run)
 {
-    static const char *const names[] = {"done", "failed.tsv", "run.json"};
+    static const char *const names[] = {"done", "failed.tsv", "run.json", "stats.tsv"};
 
     return job_output_remove(run->options->output, names, sizeof names / sizeof *names);
 }
