@@ -38,14 +38,13 @@ static int read_environment(const char *const *names, size_t n_names, int fallba
 
 int job_comm_claimed_rank(void)
 {
-    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
     return read_environment(names, sizeof names / sizeof *names, 0);
 }
 
-/* SLURM_NTASKS is left out on purpose: it is also set in a batch script, where one process without srun is what was asked for. */
 int job_comm_claimed_size(void)
 {
-    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"};
+    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
     return read_environment(names, sizeof names / sizeof *names, 1);
 }
 

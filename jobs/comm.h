@@ -28,7 +28,8 @@ void job_comm_split(const job_comm *comm, int color, int key, job_comm *out);
 void job_comm_split_node(const job_comm *comm, job_comm *out);
 void job_comm_free(job_comm *comm);
 
-/* Before MPI runs: the rank and number of tasks that the launcher's environment claims (Open MPI, PMI, Slurm); 0 and 1 without one. */
+/* Before MPI runs: the rank and number of tasks that the launcher's environment claims (Open MPI, PMI); 0 and 1 without one.
+ * A scheduler's own variables are not read: its scripts say how many ranks they start (--ranks). */
 int job_comm_claimed_rank(void);
 int job_comm_claimed_size(void);
 

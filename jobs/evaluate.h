@@ -32,6 +32,7 @@ typedef struct evaluate_options {
     pipe_study_options study;
     double grid_tolerance_mm;
     bool round, resample, nnunet, latex;
+    int n_ranks;   /* that must be there, 0 when not given */
     int n_worst;   /* cases with pictures */
     int verbosity; /* -1 quiet, 0, 1 verbose */
     char *command; /* as typed, owned */

@@ -26,7 +26,8 @@ enum {
     KEY_WORST,
     KEY_SEED,
     KEY_NNUNET,
-    KEY_LATEX
+    KEY_LATEX,
+    KEY_RANKS
 };
 
 enum { MAX_WORST = 100 };
@@ -57,6 +58,7 @@ static const struct argp_option options_table[] = {
     {"worst", KEY_WORST, "N", 0, "cases with pictures (default 8)", 3},
     {"nnunet", KEY_NNUNET, 0, 0, "also nnunet/summary.json in nnU-Net's schema", 3},
     {"latex", KEY_LATEX, 0, 0, "also table.tex: organs as columns, beside the published rows", 3},
+    {"ranks", KEY_RANKS, "N", 0, "ranks that were started; another number is refused", 3},
     {"quiet", 'q', 0, 0, "errors only", 3},
     {"verbose", 'v', 0, 0, "more about each case", 3},
     {0}};
@@ -193,6 +195,7 @@ static error_t parse_files(int key, char *arg, struct argp_state *state, parser 
     case KEY_COMPARE: options->compare = arg; return 0;
     case KEY_IMAGES: options->images = arg; return 0;
     case KEY_WORST: options->n_worst = (int)job_options_integer(state, "--worst", arg, 0, MAX_WORST); return 0;
+    case KEY_RANKS: options->n_ranks = job_options_ranks(state, arg); return 0;
     case KEY_NNUNET: options->nnunet = true; return 0;
     case KEY_LATEX: options->latex = true; return 0;
     case 'q': job_options_verbosity(state, -1, &options->verbosity); return 0;

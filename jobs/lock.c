@@ -42,7 +42,7 @@ struct job_lock {
 
 static void describe_self(lock_owner *owner)
 {
-    const char *job = getenv("SLURM_JOB_ID");
+    const char *job = getenv("SAMED_JOB");
 
     snprintf(owner->host, sizeof owner->host, "%s", job_comm_host());
     snprintf(owner->job, sizeof owner->job, "%.63s", job ? job : "-");

@@ -6,9 +6,9 @@
 
 typedef struct job_lock job_lock;
 
-/* Makes <folder>/.samed.lock with host, process and Slurm job. A lock that another run holds is IO_ERR_ARGUMENT naming it. A stale one is
- * taken over: its process is gone from this host, or it is of this same Slurm job (requeued) and nobody has touched it for a minute, or
- * nobody has touched it for five. A thread touches the file until job_lock_free. */
+/* Makes <folder>/.samed.lock with host, process and the job's name (SAMED_JOB of the environment, which job scripts set). A lock that
+ * another run holds is IO_ERR_ARGUMENT naming it. A stale one is taken over: its process is gone from this host, or it is of this same job
+ * (requeued) and nobody has touched it for a minute, or nobody has touched it for five. A thread touches the file until job_lock_free. */
 io_status job_lock_take(const char *folder, job_lock **out);
 /* Removes the file if it is still this process's. Accepts NULL. */
 void job_lock_free(job_lock **lock);

@@ -30,7 +30,8 @@ enum {
     KEY_WINDOW,
     KEY_PERCENTILE,
     KEY_ORIENT,
-    KEY_IMAGE_SIZE
+    KEY_IMAGE_SIZE,
+    KEY_RANKS
 };
 
 enum { MAX_THREADS = 1024, MAX_BATCH = 256, MAX_IMAGE_SIZE = 4096 };
@@ -66,6 +67,11 @@ long long job_options_integer(struct argp_state *state, const char *name, const 
     if (errno || end == text || *end || value < low || value > high)
         job_options_fail(state, "%s: expected a whole number from %lld to %lld, found '%s'", name, low, high, text);
     return value;
+}
+
+int job_options_ranks(struct argp_state *state, const char *text)
+{
+    return (int)job_options_integer(state, "--ranks", text, 1, 1 << 20);
 }
 
 double job_options_number(struct argp_state *state, const char *name, const char *text)
@@ -150,6 +156,7 @@ static const struct argp_option segment_options[] = {
     {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "default auto", 3},
     {"precision", KEY_PRECISION, "f32|bf16", 0, "default f32", 3},
     {"threads", KEY_THREADS, "N", 0, "per rank; default: allowed CPUs shared by the ranks of a node", 3},
+    {"ranks", KEY_RANKS, "N", 0, "ranks that were started; another number is refused", 3},
     {"team", KEY_TEAM, "N|all|auto", 0, "ranks that share one case: 1 for throughput, all for the fastest single case (default auto)", 3},
     {"batch", KEY_BATCH, "N", 0, "slices per call of the network (default 1)", 3},
     {0, 0, 0, 0, "What it tells:", 4},
@@ -262,6 +269,7 @@ static error_t parse_settings(int key, char *arg, struct argp_state *state, job_
     case KEY_DEVICE: options->device = job_options_device(state, arg); return 0;
     case KEY_PRECISION: options->precision = job_options_precision(state, arg); return 0;
     case KEY_THREADS: options->n_threads = (int)job_options_integer(state, "--threads", arg, 1, MAX_THREADS); return 0;
+    case KEY_RANKS: options->n_ranks = job_options_ranks(state, arg); return 0;
     case KEY_TEAM: options->team = read_team(state, arg); return 0;
     case KEY_BATCH: options->batch = (int)job_options_integer(state, "--batch", arg, 1, MAX_BATCH); return 0;
     default: return ARGP_ERR_UNKNOWN;

@@ -18,6 +18,7 @@ typedef struct job_segment_options {
     const char *list, *output, *sam, *adapter, *labels; /* borrowed from argv, NULL when not given */
     model_device_kind device;
     model_type precision;
+    int n_ranks;   /* that must be there, 0 when not given */
     int n_threads; /* per rank, 0: by affinity and quota */
     int team;      /* ranks per team, JOB_TEAM_AUTO or JOB_TEAM_ALL */
     int batch;     /* slices per call of the model */
@@ -41,6 +42,8 @@ long long job_options_integer(struct argp_state *state, const char *name, const 
 double job_options_number(struct argp_state *state, const char *name, const char *text);
 /* first and the n - 1 arguments that follow it -> out [n]. */
 void job_options_numbers(struct argp_state *state, const char *name, const char *first, int n, double *out);
+/* --ranks: how many ranks the caller started; the run refuses another number. */
+int job_options_ranks(struct argp_state *state, const char *text);
 /* -q (value -1) or -v (1); both together are a fault. */
 void job_options_verbosity(struct argp_state *state, int value, int *verbosity);
 /* --window or --percentile (both are a fault), and --orient: into the options of the slices. */

@@ -200,7 +200,7 @@ static int prepare_all(prepare_run *run)
 /* Collective. */
 static int plan_and_prepare(prepare_run *run)
 {
-    io_status status = job_selfcheck_launch(job_comm_claimed_size(), run->world.size);
+    io_status status = job_selfcheck_launch(run->options->n_ranks, job_comm_claimed_size(), &run->world);
 
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_USAGE);
     status = job_prepare_cases_find(&run->world, run->options, &run->cases);

@@ -32,6 +32,7 @@ typedef struct prepare_options {
     pipe_options slices;
     double tolerance_mm;
     bool overwrite, dry_run, json;
+    int n_ranks;   /* that must be there, 0 when not given */
     int verbosity; /* -1 quiet, 0, 1 verbose */
 } prepare_options;
 

@@ -23,7 +23,8 @@ enum {
     KEY_ORIENT,
     KEY_SIZE,
     KEY_TOLERANCE,
-    KEY_JSON
+    KEY_JSON,
+    KEY_RANKS
 };
 
 enum { MAX_SIZE = 4096, MAX_CLASSES = 65534, MAX_FOLDS = 10000 };
@@ -55,6 +56,7 @@ static const struct argp_option options_table[] = {
     {"grid-tolerance", KEY_TOLERANCE, "MM", 0, "how far the corners of image and label map may be apart (default 0.01)", 4},
     {0, 0, 0, 0, "What it tells:", 5},
     {"json", KEY_JSON, 0, 0, "one JSON object per event on standard output", 5},
+    {"ranks", KEY_RANKS, "N", 0, "ranks that were started; another number is refused", 5},
     {"quiet", 'q', 0, 0, "errors only", 5},
     {"verbose", 'v', 0, 0, "more about each case", 5},
     {0}};
@@ -107,6 +109,7 @@ static error_t parse_settings(int key, char *arg, struct argp_state *state, prep
     switch (key) {
     case 'q': job_options_verbosity(state, -1, &options->verbosity); return 0;
     case 'v': job_options_verbosity(state, 1, &options->verbosity); return 0;
+    case KEY_RANKS: options->n_ranks = job_options_ranks(state, arg); return 0;
     case KEY_CLASSES: options->n_classes = (int)job_options_integer(state, "--classes", arg, 1, MAX_CLASSES); return 0;
     case KEY_FOLDS: options->split.n_folds = (int)job_options_integer(state, "--folds", arg, 2, MAX_FOLDS); return 0;
     case KEY_FOLD: options->split.fold = (int)job_options_integer(state, "--fold", arg, 0, MAX_FOLDS - 1); return 0;

@@ -149,7 +149,7 @@ static int segment_all(segment_run *run)
 /* Collective. */
 static int plan_and_segment(segment_run *run)
 {
-    io_status status = job_selfcheck_launch(job_comm_claimed_size(), run->world.size);
+    io_status status = job_selfcheck_launch(run->options->n_ranks, job_comm_claimed_size(), &run->world);
     int exit_code = JOB_EXIT_DONE;
 
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_USAGE);

@@ -16,9 +16,20 @@ typedef struct rank_card {
     int n_threads;
 } rank_card;
 
-io_status job_selfcheck_launch(int claimed_size, int world_size)
+static io_status refuse_other_size(int expected, const job_comm *world)
 {
-    if (world_size > 1 || claimed_size <= 1) return IO_OK;
+    return IO_FAIL(
+        IO_ERR_ARGUMENT,
+        "--ranks %d: the job started %d rank%s, but MPI sees %d (this is rank %d on %s). If each task sees only itself, launcher and MPI "
+        "do "
+        "not speak the same PMIx: srun --mpi=list shows what Slurm has, ompi_info what Open MPI was built with; or start with mpirun",
+        expected, expected, expected == 1 ? "" : "s", world->size, world->rank, job_comm_host());
+}
+
+io_status job_selfcheck_launch(int expected, int claimed_size, const job_comm *world)
+{
+    if (expected > 0 && expected != world->size) return refuse_other_size(expected, world);
+    if (world->size > 1 || claimed_size <= 1) return IO_OK;
     return IO_FAIL(
         IO_ERR_ARGUMENT,
         "the launcher started %d tasks, but MPI sees only this one: every task would do the whole study. Start samed with the mpirun "

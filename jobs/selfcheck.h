@@ -5,9 +5,9 @@
 #include "jobs/comm.h"
 #include "jobs/devices.h"
 
-/* Refuses one process that a launcher started as one of many (N singletons would each do the whole study). claimed_size is what the
- * launcher's environment says (job_comm_claimed_size). */
-io_status job_selfcheck_launch(int claimed_size, int world_size);
+/* Refuses a world that is not the one that was started: N singletons would each do the whole study. expected is --ranks, 0 without it;
+ * claimed_size is what the launcher's environment says (job_comm_claimed_size). */
+io_status job_selfcheck_launch(int expected, int claimed_size, const job_comm *world);
 
 /* Collective. Logs ranks, hosts, teams, threads and device of each kind of rank in a few lines, and warns when ranks of a node together
  * use more threads than they may. */

@@ -207,7 +207,7 @@ static int train(train_run *run)
 /* Collective. */
 static int open_and_train(train_run *run)
 {
-    io_status status = job_selfcheck_launch(job_comm_claimed_size(), run->world.size);
+    io_status status = job_selfcheck_launch(run->options->n_ranks, job_comm_claimed_size(), &run->world);
     bool is_empty;
 
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_USAGE);

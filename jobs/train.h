@@ -31,6 +31,7 @@ typedef struct train_options {
     const char *store, *output, *sam, *adapter; /* borrowed from argv, NULL when not given */
     int64_t n_epochs, n_steps;                  /* n_steps 0: as many as the epochs have */
     int global_batch, n_kept, n_threads;
+    int n_ranks;   /* that must be there, 0 when not given */
     int n_classes; /* without the background; 0: as the store */
     int image_size;
     model_train_options model;

@@ -31,6 +31,7 @@ enum {
     KEY_SAVE,
     KEY_CHECKPOINTS,
     KEY_THREADS,
+    KEY_RANKS,
     KEY_RECOMPUTE,
     KEY_KEEP
 };
@@ -70,6 +71,7 @@ static const struct argp_option options_table[] = {
     {"checkpoints", KEY_CHECKPOINTS, "N", 0, "newest ones to keep beside the best (default 3)", 4},
     {0, 0, 0, 0, "How it runs (the weights stay the same):", 5},
     {"threads", KEY_THREADS, "N", 0, "per rank (default: the CPUs this process may use)", 5},
+    {"ranks", KEY_RANKS, "N", 0, "ranks that were started; another number is refused", 5},
     {"recompute", KEY_RECOMPUTE, 0, 0, "keep the input of each block only: less memory, more time", 5},
     {"keep", KEY_KEEP, "N", 0, "slices whose activations a rank keeps (default 1): more memory, less time", 5},
     {"quiet", 'q', 0, 0, "errors only", 5},
@@ -167,6 +169,7 @@ static error_t parse_running(int key, char *arg, struct argp_state *state, train
     case KEY_SAVE: o->save_every = job_options_integer(state, "--save-every", arg, 1, MAX_COUNT); return 0;
     case KEY_CHECKPOINTS: o->n_checkpoints = (int)job_options_integer(state, "--checkpoints", arg, 1, MAX_COUNT); return 0;
     case KEY_THREADS: o->n_threads = (int)job_options_integer(state, "--threads", arg, 1, 1024); return 0;
+    case KEY_RANKS: o->n_ranks = job_options_ranks(state, arg); return 0;
     case KEY_RECOMPUTE: o->model.recompute = true; return 0;
     case KEY_KEEP: o->n_kept = (int)job_options_integer(state, "--keep", arg, 1, MAX_BATCH); return 0;
     case 'q': o->verbosity = -1; return 0;

@@ -208,9 +208,22 @@ class BadRuns(unittest.TestCase):
         self.assertEqual(samed.check(samed.run("segment", "--help", ranks=3)).stdout.count("Examples:"), 1)
 
     def test_singletons(self):
-        for name, value in (("OMPI_COMM_WORLD_SIZE", "4"), ("PMI_SIZE", "4"), ("SLURM_STEP_NUM_TASKS", "4")):
+        for name, value in (("OMPI_COMM_WORLD_SIZE", "4"), ("PMI_SIZE", "4")):
             with self.subTest(launcher=name):
                 self.segment(*samed.weights(self.folder), says="the launcher started 4 tasks", **{name: value})
+
+    def test_another_number_of_ranks(self):
+        """What a script says that it started, and what MPI sees: four singletons must not segment the study four times."""
+        images, store = os.path.join(self.folder, "imagesTr"), samed.path("nostore")
+        for arguments in (("segment", "-i", images, "-o", self.out, *samed.weights(self.folder)),
+                          ("evaluate", "-p", images, "-r", images, "-o", self.out),
+                          ("prepare", "-i", self.folder, "-o", self.out),
+                          ("train", "-d", store, "-o", self.out, *samed.weights(self.folder)[:2])):
+            for ranks, sees in ((0, "MPI sees 1"), (2, "MPI sees 2")):
+                with self.subTest(command=arguments[0], ranks=ranks):
+                    process = self.refuse(*arguments, "--ranks", "4", ranks=ranks, says="--ranks 4")
+                    self.assertEqual(process.stderr.count(sees), 1, process.stderr)
+                    self.assertFalse(os.path.exists(self.out))
 
     def test_output_that_cannot_be_written(self):
         blocked = samed.path("blocked")

@@ -19,7 +19,7 @@ static char folder[128], lock_path[160];
 
 static int make_folder(void **state)
 {
-    unsetenv("SLURM_JOB_ID");
+    unsetenv("SAMED_JOB");
     snprintf(folder, sizeof folder, "lock.%ld", (long)getpid());
     snprintf(lock_path, sizeof lock_path, "%s/.samed.lock", folder);
     return io_folder_create(folder) == IO_OK ? 0 : -1;
@@ -111,7 +111,7 @@ static void test_other_host_by_age(void **state)
 /* The job may also still run on its other node: only a lock that was silent for two touches is a dead run's. */
 static void test_requeued_job_takes_its_own_lock(void **state)
 {
-    setenv("SLURM_JOB_ID", "4711", 1);
+    setenv("SAMED_JOB", "4711", 1);
     put_lock("elsewhere", 1, "4712");
     age_lock(200);
     expect_refused();
@@ -121,7 +121,7 @@ static void test_requeued_job_takes_its_own_lock(void **state)
     expect_refused();
     age_lock(200);
     expect_taken_over();
-    unsetenv("SLURM_JOB_ID");
+    unsetenv("SAMED_JOB");
 }
 
 /* A run that is busy elsewhere for as long as it takes is no dead run: nobody calls anything here. */
