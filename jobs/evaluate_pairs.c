@@ -206,6 +206,13 @@ static io_status add_pair(pipe_study *study, entry *reference, entry *prediction
     return pipe_study_add_case(study, id, reference ? reference->path : NULL, prediction ? prediction->path : NULL, find_image(images, id));
 }
 
+/* One file on each side: they were named to be compared, whatever they are called. */
+static bool is_one_each(const evaluate_options *options)
+{
+    return options->n_references == 1 && options->n_predictions == 1 && !io_folder_exists(options->references[0]) &&
+           !io_folder_exists(options->predictions[0]);
+}
+
 /* First equal ids, then those of predictions without a channel, then both loose; what is left stays alone. */
 static io_status match_entries(entries *references, entries *predictions, entries *images, pipe_study *study)
 {
@@ -302,7 +309,8 @@ static io_status pair_folders(const evaluate_options *options, pipe_study *study
     IO_TRY_GOTO(status, done, list_entries(options->references, options->n_references, &references));
     IO_TRY_GOTO(status, done, list_entries(options->predictions, options->n_predictions, &predictions));
     if (options->images) IO_TRY_GOTO(status, done, list_entries(&options->images, 1, &images));
-    status = match_entries(&references, &predictions, &images, study);
+    status = is_one_each(options) ? add_pair(study, &references.list[0], &predictions.list[0], &images)
+                                  : match_entries(&references, &predictions, &images, study);
 done:
     free_entries(&references);
     free_entries(&predictions);
