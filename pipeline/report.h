@@ -37,7 +37,7 @@ io_status pipe_report_failed_tsv(const pipe_report *report);  /* failed.tsv, or 
 io_status pipe_report_json(const pipe_report *report);        /* summary.json */
 io_status pipe_report_nnunet(const pipe_report *report);      /* nnunet/summary.json, as nnU-Net v2 writes it */
 io_status pipe_report_html(const pipe_report *report);        /* report.html */
-io_status pipe_report_latex(const pipe_report *report);       /* table.tex */
+io_status pipe_report_latex(const pipe_report *report);       /* table.tex; below the published rows only in samed, which the study should hold */
 
 /* One sentence on each convention: what its distances are. Static text. */
 const char *pipe_convention_text(pipe_convention convention);

@@ -105,10 +105,10 @@ static void add_own(pipe_text *text, const pipe_report *report, const size_t *or
     pipe_text_add(text, " \\\\\n");
 }
 
-/* The convention of the row: samed if it was asked for, since the published rows are its own; else the first one. */
-static int choose_convention(const pipe_study *study)
+/* The published rows are in samed, and so must be the row below them. Without them the report's main convention counts. */
+static int choose_convention(const pipe_study *study, bool has_published)
 {
-    return study->options.conventions >> PIPE_SAMED & 1 ? PIPE_SAMED : study->options.order[0];
+    return has_published ? PIPE_SAMED : study->options.order[0];
 }
 
 static void add_caption(pipe_text *text, const pipe_report *report, int convention, bool has_published)
@@ -124,7 +124,7 @@ static void add_caption(pipe_text *text, const pipe_report *report, int conventi
                   all->n_false_positive, all->n_both_empty, report->study->n_cases - n_done);
     if (has_published)
         pipe_text_add(text, " Rows above the rule: as published in Table~1 of arXiv:2304.13785 (SAMed\\_h: its repository), on the 12 test "
-                            "cases of BTCV; they compare with this study only on the same cases.");
+                            "cases of BTCV, in the same convention; they compare with this study only on the same cases.");
     pipe_text_add(text, "}\n");
 }
 
@@ -132,8 +132,8 @@ io_status pipe_report_latex(const pipe_report *report)
 {
     const pipe_study *study = report->study;
     size_t organs[N_PAPER];
-    const bool is_paper = find_paper_organs(study, organs);
-    const int convention = choose_convention(study);
+    const bool is_paper = study->options.conventions >> PIPE_SAMED & 1 && find_paper_organs(study, organs);
+    const int convention = choose_convention(study, is_paper);
     const size_t dsc = pipe_study_find(study, PIPE_DSC, convention, false);
     const size_t hd = pipe_study_find(study, PIPE_HD95, convention, convention == PIPE_SAMED);
     pipe_text *text = NULL;

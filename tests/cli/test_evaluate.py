@@ -313,6 +313,11 @@ class Layouts(unittest.TestCase):
         self.assertEqual({key[0] for key in read_metrics(self.out)}, {"z"})
         self.assertEqual([row["case"] for row in samed.table(os.path.join(self.out, "failed.tsv"))], ["y"])
 
+    def test_one_file_on_each_side_is_a_pair(self):
+        a, b = os.path.join(self.reference, "a0.nii.gz"), os.path.join(self.prediction, "a1_0000_dseg.nii.gz")
+        samed.check(evaluate(a, b, self.labels, self.out))
+        self.assertEqual({key[0] for key in read_metrics(self.out)}, {"a0"})
+
     def test_numbers_behind_other_words(self):
         for name in os.listdir(self.prediction):
             os.rename(os.path.join(self.prediction, name), os.path.join(self.prediction, name.replace("a", "img000", 1)))
@@ -360,6 +365,20 @@ class Layouts(unittest.TestCase):
             table = stream.read()
         self.assertIn("SAMed & 81.88 & 20.64 & 87.77 & 69.11 & 80.45 & 79.95 & 94.80 & 72.17 & 88.72 & 82.06", table)
         self.assertIn("This study} & 100.00 & 0.00 & 100.00", table)
+
+
+    def test_table_below_published_rows_is_in_voxels(self):
+        low, high = (2, 2, 2), (12, 12, 9)  # moved by one voxel of 1.5 mm
+        write_labels(samed.path("latex", "ref", "x.nii.gz"), paint((5, low, high)))
+        write_labels(samed.path("latex", "pred", "x.nii.gz"), paint((5, (3, 2, 2), (13, 12, 9))))
+        samed.check(samed.run("evaluate", "-q", "-p", samed.path("latex", "pred"), "-r", samed.path("latex", "ref"), "-o", self.out,
+                              "--convention", "reloaded", "--latex"))
+        metrics = read_metrics(self.out)
+        self.assertEqual((metrics["x", "liver", "hd95", "reloaded"], metrics["x", "liver", "hd95_voxels", "samed"]), (1.5, 1))
+        with open(os.path.join(self.out, "table.tex"), encoding="utf-8") as stream:
+            table = stream.read()
+        self.assertIn("This study} & 11.25 & 0.12 &", table)  # over the paper's eight organs, seven of them empty: (0, 0) there
+        self.assertIn("mean HD95 (voxels)", table)
 
 
 SHARED = os.path.join(os.environ.get("SAMED_SHARED", ""), "data")
