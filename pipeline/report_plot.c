@@ -9,6 +9,9 @@
 
 enum { WIDTH = 560, LEFT = 122, RIGHT = 46, ROW = 27, TOP = 8, BOTTOM = 30, SIDE = 220, MARGIN = 30, MAX_OUTLIERS = 60 };
 
+/* Quartiles of fewer values say nothing about what lies outside: of three, two are nearly always beyond a fence. */
+enum { MIN_FOR_FENCES = 8 };
+
 /* Where numbers lie on an axis. */
 typedef struct scale {
     double low, high, step;
@@ -161,6 +164,14 @@ typedef struct volume_fences {
     double volume[2], change[2];              /* ml; share */
 } volume_fences;
 
+/* low, high; nothing lies outside of few values. */
+static void find_outlier_fences(const pipe_summary *s, double fences[2])
+{
+    fences[0] = -INFINITY;
+    fences[1] = INFINITY;
+    if (s->n >= MIN_FOR_FENCES) find_fences(s, &fences[0], &fences[1]);
+}
+
 static void find_volume_fences(const pipe_report *report, size_t organ, volume_fences *f)
 {
     const pipe_study *study = report->study;
@@ -168,8 +179,8 @@ static void find_volume_fences(const pipe_report *report, size_t organ, volume_f
     f->reference = pipe_study_find(study, PIPE_VOLUME_REFERENCE, -1, false);
     f->prediction = pipe_study_find(study, PIPE_VOLUME_PREDICTION, -1, false);
     f->difference = pipe_study_find(study, PIPE_VOLUME_DIFFERENCE, -1, false);
-    find_fences(&pipe_html_summary(report, organ, f->reference)->stats, &f->volume[0], &f->volume[1]);
-    find_fences(&pipe_html_summary(report, organ, f->difference)->stats, &f->change[0], &f->change[1]);
+    find_outlier_fences(&pipe_html_summary(report, organ, f->reference)->stats, f->volume);
+    find_outlier_fences(&pipe_html_summary(report, organ, f->difference)->stats, f->change);
 }
 
 /* Why a case's volume of an organ stands out; NULL when it does not. */
@@ -284,12 +295,23 @@ static void add_outliers(pipe_text *text, const pipe_report *report)
     if (n > MAX_OUTLIERS) pipe_text_add(text, "<p class=\"soft\">%d of %zu outliers are shown.</p>\n", (int)MAX_OUTLIERS, n);
 }
 
+static bool has_fences(const pipe_report *report)
+{
+    const size_t column = pipe_study_find(report->study, PIPE_VOLUME_REFERENCE, -1, false);
+
+    return pipe_html_summary(report, 0, column)->stats.n >= MIN_FOR_FENCES;
+}
+
 io_status pipe_html_volumes(pipe_text *text, const pipe_report *report)
 {
     pipe_text_add(
         text,
         "<h2 id=\"volumes\">Volumes</h2>\n<p>Predicted volume (up) against that of the reference (right) in ml; the line is equality. "
-        "Red dots are outliers.</p>\n<div class=\"plots small\">\n");
+        "Red dots are outliers.</p>\n");
+    if (!has_fences(report))
+        pipe_text_add(text, "<p>Too few cases to mark outliers: it takes %d. Missed organs and false positives are marked.</p>\n",
+                      (int)MIN_FOR_FENCES);
+    pipe_text_add(text, "<div class=\"plots small\">\n");
     for (size_t organ = 0; organ < report->study->n_organs; organ++) add_panel(text, report, organ);
     pipe_text_add(text, "</div>\n");
     add_outliers(text, report);
