@@ -66,6 +66,34 @@ static void add_head(pipe_text *text, const pipe_report *report)
     pipe_text_add(text, "</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#results\">Skip to the results</a>\n");
 }
 
+static void add_other_mean(pipe_text *text, const pipe_column *about, const char *words, double value)
+{
+    pipe_text_add(text, "<small>%s ", words);
+    pipe_html_value(text, about, value);
+    pipe_text_add(text, "</small>");
+}
+
+/* What the mean hides stands beside it: values left out, organs that both masks lack, missed organs at the worst. */
+static void add_other_means(pipe_text *text, const pipe_report *report, size_t column)
+{
+    const pipe_column *about = &report->study->columns[column];
+    const pipe_cell_summary *all = pipe_html_summary(report, report->study->n_organs, column);
+    const pipe_organ_counts *counts = &report->summary->counts[report->study->n_organs];
+    char words[96];
+
+    if (all->n_left_out > 0)
+        pipe_text_add(text, "<small>leaves out %zu of %zu organs (<a href=\"#rules\">empty masks</a>)</small>", all->n_left_out,
+                      counts->n_measured);
+    if (counts->n_both_empty > 0) {
+        snprintf(words, sizeof words, "without %zu both empty:", counts->n_both_empty);
+        add_other_mean(text, about, words, all->mean_not_empty);
+    }
+    if (counts->n_missed + counts->n_false_positive > 0) {
+        snprintf(words, sizeof words, "with %zu missed, %zu false positive at worst:", counts->n_missed, counts->n_false_positive);
+        add_other_mean(text, about, words, all->mean_worst);
+    }
+}
+
 static void add_figure(pipe_text *text, const pipe_report *report, size_t column)
 {
     const pipe_study *study = report->study;
@@ -81,7 +109,8 @@ static void add_figure(pipe_text *text, const pipe_report *report, size_t column
         pipe_html_value(text, &study->columns[column], all->stats.ci_high);
         pipe_text_add(text, "</small>");
     }
-    pipe_text_add(text, "<small>convention %s</small></dd></div>\n", pipe_column_convention(&study->columns[column]));
+    add_other_means(text, report, column);
+    pipe_text_add(text, "<small>n %zu, convention %s</small></dd></div>\n", all->stats.n, pipe_column_convention(&study->columns[column]));
 }
 
 static void add_count(pipe_text *text, const char *title, size_t n, const char *note, bool is_bad)

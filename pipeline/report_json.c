@@ -143,10 +143,10 @@ static void add_cell(pipe_text *text, const pipe_report *report, size_t row, siz
 
     add_text_member(text, "    {", "organ", pipe_study_row_name(report->study, row));
     pipe_text_add(text,
-                  ", \"metric\": \"%s\", \"convention\": \"%s\", \"n\": %zu, \"n_both_empty\": %zu, \"n_missed\": %zu, "
-                  "\"n_false_positive\": %zu, \"n_failed\": %zu",
-                  about->name, pipe_column_convention(about), s->n, counts->n_both_empty, counts->n_missed, counts->n_false_positive,
-                  counts->n_failed);
+                  ", \"metric\": \"%s\", \"convention\": \"%s\", \"n\": %zu, \"n_measured\": %zu, \"n_left_out\": %zu, "
+                  "\"n_both_empty\": %zu, \"n_missed\": %zu, \"n_false_positive\": %zu, \"n_failed\": %zu",
+                  about->name, pipe_column_convention(about), s->n, counts->n_measured, cell->n_left_out, counts->n_both_empty,
+                  counts->n_missed, counts->n_false_positive, counts->n_failed);
     add_member(text, "mean", s->mean);
     add_member(text, "sd", s->sd);
     add_member(text, "ci95_low", s->ci_low);
@@ -156,6 +156,7 @@ static void add_cell(pipe_text *text, const pipe_report *report, size_t row, siz
     add_member(text, "quartile3", s->quartile3);
     add_member(text, "minimum", s->minimum);
     add_member(text, "maximum", s->maximum);
+    add_member(text, "mean_not_both_empty", cell->mean_not_empty);
     add_member(text, "mean_both_present", cell->mean_present);
     add_member(text, "mean_missed_worst", cell->mean_worst);
     if (report->other) {

@@ -14,7 +14,15 @@ static bool is_of(const pipe_study *study, size_t column, int convention)
     return study->columns[column].convention == convention;
 }
 
-/* Mean, below it its interval, and, where organs are missing on one side, the means without and with them at the worst. */
+/* One of the other means, small below the mean. */
+static void add_small(pipe_text *text, const pipe_column *about, const char *name, double value)
+{
+    pipe_text_add(text, "<small>%s ", name);
+    pipe_html_value(text, about, value);
+    pipe_text_add(text, "</small>");
+}
+
+/* Mean, below it its interval and number of cases, and, where masks are empty, the means without them and at the worst. */
 static void add_mean(pipe_text *text, const pipe_report *report, size_t row, size_t column)
 {
     const pipe_column *about = &report->study->columns[column];
@@ -32,12 +40,11 @@ static void add_mean(pipe_text *text, const pipe_report *report, size_t row, siz
         pipe_html_value(text, about, cell->stats.ci_high);
         pipe_text_add(text, "</small>");
     }
+    pipe_text_add(text, "<small>n %zu</small>", cell->stats.n);
+    if (counts->n_both_empty > 0) add_small(text, about, "non-empty", cell->mean_not_empty);
     if (counts->n_missed + counts->n_false_positive > 0) {
-        pipe_text_add(text, "<small>found ");
-        pipe_html_value(text, about, cell->mean_present);
-        pipe_text_add(text, "</small><small>worst ");
-        pipe_html_value(text, about, cell->mean_worst);
-        pipe_text_add(text, "</small>");
+        add_small(text, about, "found", cell->mean_present);
+        add_small(text, about, "worst", cell->mean_worst);
     }
     pipe_text_add(text, "</td>");
 }
@@ -56,10 +63,12 @@ static void add_means(pipe_text *text, const pipe_report *report, int convention
 
     pipe_text_add(
         text,
-        "<div class=\"scroll\"><table class=\"sortable\"><caption>Mean with 95 %% confidence interval, convention <b>%s</b>. Where "
+        "<div class=\"scroll\"><table class=\"sortable\"><caption>Mean with 95 %% confidence interval, convention <b>%s</b>; n is the "
+        "number of cases in it. Where both masks of an organ are empty, also the mean without those cases (non-empty). Where "
         "an organ was missed or predicted where it is not, also the mean over the cases where both have it (found) and the "
-        "mean with those cases at the worst value: 0, or the image's diagonal (worst).</caption>\n<thead><tr><th "
-        "class=\"text\" scope=\"col\">Organ</th><th scope=\"col\">n</th><th scope=\"col\">both empty</th><th "
+        "mean with those cases at the worst value: 0, or the image's diagonal (worst). Measured, both empty, missed and false "
+        "positive count cases, in the last row cases times organs.</caption>\n<thead><tr><th "
+        "class=\"text\" scope=\"col\">Organ</th><th scope=\"col\">measured</th><th scope=\"col\">both empty</th><th "
         "scope=\"col\">missed</th><th scope=\"col\">false pos.</th>",
         pipe_convention_name((pipe_convention)convention));
     for (size_t column = 0; column < study->n_columns; column++)
@@ -82,8 +91,8 @@ static void add_statistics_row(pipe_text *text, const pipe_report *report, size_
     const pipe_column *about = &report->study->columns[column];
     const pipe_cell_summary *cell = pipe_html_summary(report, row, column);
     const pipe_summary *s = &cell->stats;
-    const double values[] = {s->mean,      s->sd,      s->ci_low,  s->ci_high,         s->median,       s->quartile1,
-                             s->quartile3, s->minimum, s->maximum, cell->mean_present, cell->mean_worst};
+    const double values[] = {s->mean,      s->sd,      s->ci_low,  s->ci_high,           s->median,          s->quartile1,
+                             s->quartile3, s->minimum, s->maximum, cell->mean_not_empty, cell->mean_present, cell->mean_worst};
 
     pipe_text_add(text, "<tr><th scope=\"row\">");
     pipe_html_organ(text, report->study, row);
@@ -98,11 +107,13 @@ static void add_statistics(pipe_text *text, const pipe_report *report, int conve
 
     pipe_text_add(text,
                   "<details><summary>All statistics</summary><div class=\"scroll\"><table "
-                  "class=\"sortable\"><caption>Convention <b>%s</b>; n counts the values that are numbers under the rules for empty "
-                  "masks.</caption>\n<thead><tr><th class=\"text\" scope=\"col\">Organ</th><th class=\"text\" scope=\"col\">Metric</th><th "
+                  "class=\"sortable\"><caption>Convention <b>%s</b>; n is the number of cases in the mean: those whose value is a number "
+                  "under the rules for empty masks.</caption>\n<thead><tr><th class=\"text\" scope=\"col\">Organ</th><th class=\"text\" "
+                  "scope=\"col\">Metric</th><th "
                   "scope=\"col\">n</th><th scope=\"col\">Mean</th><th scope=\"col\">SD</th><th scope=\"col\">CI low</th><th "
                   "scope=\"col\">CI high</th><th scope=\"col\">Median</th><th scope=\"col\">Q1</th><th scope=\"col\">Q3</th><th "
-                  "scope=\"col\">Min</th><th scope=\"col\">Max</th><th scope=\"col\">Mean, found</th><th scope=\"col\">Mean, "
+                  "scope=\"col\">Min</th><th scope=\"col\">Max</th><th scope=\"col\">Mean, non-empty</th><th scope=\"col\">Mean, "
+                  "found</th><th scope=\"col\">Mean, "
                   "worst</th></tr></thead>\n<tbody>\n",
                   pipe_convention_name((pipe_convention)convention));
     for (size_t column = 0; column < study->n_columns; column++)

@@ -7,14 +7,15 @@
 
 #include "io/memory.h"
 
-/* What a value stands for in one of the three means. */
-typedef enum value_kind { VALUE_RULED, VALUE_PRESENT, VALUE_WORST } value_kind;
+/* What a value stands for in one of the four means. */
+typedef enum value_kind { VALUE_RULED, VALUE_NOT_EMPTY, VALUE_PRESENT, VALUE_WORST } value_kind;
 
 static double pick_value(const pipe_study *study, size_t index, size_t organ, size_t column, value_kind kind)
 {
     const pipe_presence presence = pipe_study_presence(study, index, organ);
     const double value = pipe_study_value(study, index, organ, column);
 
+    if (kind == VALUE_NOT_EMPTY && presence == PIPE_BOTH_EMPTY) return NAN;
     if (kind == VALUE_PRESENT && presence != PIPE_BOTH_PRESENT) return NAN;
     if (kind == VALUE_WORST && (presence == PIPE_MISSED || presence == PIPE_FALSE_POSITIVE)) {
         const double worst = pipe_study_worst(study, index, column);
@@ -67,6 +68,17 @@ static double measure_mean(const double *values, size_t n_values)
     return n ? sum / (double)n : NAN;
 }
 
+static size_t count_left_out(const pipe_study *study, size_t row, size_t column)
+{
+    const size_t first = row < study->n_organs ? row : 0, last = row < study->n_organs ? row + 1 : study->n_organs;
+    size_t n = 0;
+
+    for (size_t i = 0; i < study->n_cases; i++)
+        for (size_t organ = first; study->cases[i].is_done && organ < last; organ++)
+            n += !isfinite(pipe_study_value(study, i, organ, column));
+    return n;
+}
+
 /* Both reports' values of a row, one per case; over all organs those organs count which both reports have. */
 static void pair_row(const pipe_study *study, const pipe_other_report *other, size_t row, size_t column, double *theirs, double *ours)
 {
@@ -96,6 +108,9 @@ static io_status measure_cell(const pipe_study *study, const pipe_other_report *
     char key[256];
 
     snprintf(key, sizeof key, "%s/%s/%s", pipe_study_row_name(study, row), about->name, pipe_column_convention(about));
+    cell->n_left_out = count_left_out(study, row, column);
+    fill_row(study, row, column, VALUE_NOT_EMPTY, values);
+    cell->mean_not_empty = measure_mean(values, study->n_cases);
     fill_row(study, row, column, VALUE_PRESENT, values);
     cell->mean_present = measure_mean(values, study->n_cases);
     fill_row(study, row, column, VALUE_WORST, values);

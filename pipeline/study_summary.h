@@ -8,8 +8,12 @@
 #include "pipeline/study.h"
 #include "pipeline/summary.h"
 
+/* n, in every file of a report, is stats.n: the cases whose value enters the mean. Over all organs a case enters with the mean of those of
+ * its organs that have a value. */
 typedef struct pipe_cell_summary {
     pipe_summary stats;     /* of the values under the rules for empty masks; what is not finite is left out */
+    size_t n_left_out;      /* measured values that are not finite under the rules; over all organs their sum */
+    double mean_not_empty;  /* mean without the cases where reference and prediction both lack the organ */
     double mean_present;    /* mean where reference and prediction both have the organ */
     double mean_worst;      /* mean with missed and falsely predicted organs at the worst value; both empty as in the rules */
     pipe_paired difference; /* to the other report, this minus other; n 0 without one */

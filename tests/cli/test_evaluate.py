@@ -191,6 +191,36 @@ class Numbers(unittest.TestCase):
         self.assertLessEqual(float(row["ci95_low"]), float(row["mean"]))
         self.assertGreaterEqual(float(row["ci95_high"]), float(row["mean"]))
 
+    def test_both_empty_raises_no_mean_unseen(self):
+        odd = 'odd, "name" <b>'
+        row = read_summary(self.out)[odd, "dsc", "reloaded"]
+        values = [self.metrics[f"a{i}", odd, "dsc", "reloaded"] for i in range(7) if i != 4]
+        self.assertAlmostEqual(float(row["mean"]), (sum(values) + 1) / 7, places=12)
+        self.assertAlmostEqual(float(row["mean_not_both_empty"]), sum(values) / 6, places=12)
+        self.assertEqual((row["n"], row["n_measured"], row["n_left_out"]), ("7", "7", "0"))
+        row = read_summary(self.out)["all organs", "hd95", "reloaded"]
+        self.assertEqual((row["n"], row["n_measured"], row["n_left_out"], row["n_both_empty"]), ("7", "21", "2", "1"))
+
+    def test_page_and_tables_count_alike(self):
+        summary = read_summary(self.out)
+        with open(os.path.join(self.out, "report.html"), encoding="utf-8") as stream:
+            page = stream.read()
+        section = re.search(r'<section data-convention="medpy">.*?</section>', page, re.S).group(0)
+        titles = re.findall(r"<th scope=\"col\">(.*?)</th>", section.split("</thead>")[0])
+        rows = [r for r in re.findall(r"<tr.*?</tr>", section.split("</thead>")[1].split("</tbody>")[0], re.S)]
+        self.assertEqual((titles[0], len(rows)), ("measured", 4))
+        for organ, html in zip([*list(ORGANS)[1:], "all organs"], rows):
+            cells = re.findall(r"<td.*?</td>", html, re.S)
+            for title, metric in (("DSC", "dsc"), ("HD95 (mm)", "hd95")):
+                row = summary[organ, metric, "medpy"]
+                self.assertIn(f"<small>n {row['n']}</small>", cells[titles.index(title)])
+                self.assertIn(f">{row['n_measured']}<", cells[0])
+        all_organs = summary["all organs", "hd95", "medpy"]
+        tile = re.search(r"<dt>Mean HD95.*?</div>", page, re.S).group(0)
+        self.assertIn("leaves out 2 of 21 organs", tile)
+        self.assertIn("with 1 missed, 1 false positive at worst: %.2f" % float(all_organs["mean_missed_worst"]), tile)
+        self.assertIn("without 1 both empty: %.2f" % float(all_organs["mean_not_both_empty"]), tile)
+
     def test_all_organs_is_the_mean_over_each_case(self):
         row = read_summary(self.out)["all organs", "dsc", "reloaded"]
         organs = [name for name, value in ORGANS.items() if value]
@@ -437,6 +467,17 @@ class Html(unittest.TestCase):
         for at, case in enumerate(data["cases"]):
             for o, organ in enumerate(data["organs"]):
                 self.assertAlmostEqual(data["values"][at][o * len(data["columns"]) + column], metrics[case[0], organ, "dsc", "reloaded"], places=5)
+
+
+    def test_few_cases_mark_no_outliers(self):
+        for n, is_told in ((7, True), (8, False)):
+            reference, prediction, labels = make_study(samed.path(f"few{n}"), n)
+            write_labels(os.path.join(prediction, "a0_0000_dseg.nii.gz"), paint((1, (2, 2, 2), (20, 12, 14)), (2, (14, 3, 4), (20, 9, 10))))
+            samed.check(evaluate(reference, prediction, labels, samed.path("few.html")))
+            with open(samed.path("few.html", "report.html"), encoding="utf-8") as stream:
+                page = stream.read()
+            self.assertEqual("Too few cases to mark outliers" in page, is_told)
+            self.assertEqual("unlike the" in page, not is_told)
 
 
 if __name__ == "__main__":

@@ -267,6 +267,8 @@ static void test_three_means(void **state)
     check_ok(pipe_study_summarise(study, NULL, 0, 1, &summary));
     check_near(summary->cells[hd95].stats.mean, 2, 0);
     assert_int_equal(summary->cells[hd95].stats.n, 1);
+    assert_int_equal(summary->cells[hd95].n_left_out, 2);
+    assert_int_equal(summary->cells[dsc].n_left_out, 0);
     check_near(summary->cells[hd95].mean_present, 2, 0);
     check_near(summary->cells[hd95].mean_worst, (2 + 50 + 50) / 3.0, 1e-9); /* rounding of the third axis */
     check_near(summary->cells[dsc].stats.mean, 0.5 / 3, 1e-15);             /* one division more or less */
