@@ -1,0 +1,30 @@
+/* The one door of the CUDA plug-in: what model/device.c asks libsamed_cuda.so for. Included by both, and by C only. */
+#ifndef MODEL_CUDA_BACKEND_CUDA_H
+#define MODEL_CUDA_BACKEND_CUDA_H
+
+#include <stdbool.h>
+
+#include "io/status.h"
+#include "model/backend.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct model_cuda_options {
+    int index;       /* device, as cudaSetDevice counts them, modulo the number of devices */
+    model_type type; /* of the activations that feed products */
+    bool is_tf32;    /* f32 products may round their inputs to tf32 */
+} model_cuda_options;
+
+/* Opens the device: its table, its state (ops->backend_free frees it) and one line about it, such as "NVIDIA H100 80GB HBM3, sm_90,
+ * CUDA 13.0" (description has at least 160 bytes). IO_ERR_NOT_FOUND: no driver or no device, so a caller with another device may go
+ * on; IO_ERR_UNSUPPORTED: a device that this plug-in was not built for; IO_ERR_DEVICE: a device that does not work. */
+io_status model_backend_cuda_create(const model_cuda_options *options, const model_ops **ops, model_backend **backend, char *description);
+typedef io_status (*model_backend_cuda_create_function)(const model_cuda_options *options, const model_ops **ops, model_backend **backend,
+                                                        char *description);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
