@@ -17,7 +17,7 @@ build() {
     cmake --build --preset "$1" -- --quiet
 }
 
-bash tests/setup.sh build test
+bash tests/setup.sh build test cluster
 build asan
 build release
 printf '== unit tests under AddressSanitizer and UndefinedBehaviorSanitizer\n'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that what samed needs is installed.  Usage: tests/setup.sh [build] [test] [demo]   (default: build)
+# Makes sure that what samed needs is installed.  Usage: tests/setup.sh [build] [test] [cluster] [demo]   (default: build)
 #
 # Every need is probed by use (a command, a header, a pkg-config name), so libraries from Spack, conda-forge or environment modules
 # count. What is missing is installed with apt-get where that is possible, that is as root on Debian or Ubuntu; elsewhere the packages
@@ -28,6 +28,11 @@ cmocka|test|pkg:cmocka|libcmocka-dev|cmocka|cmocka
 Python 3|test|command:python3|python3|python|python
 NumPy|test|numpy:|python3-numpy|py-numpy|numpy
 ShellCheck|test|command:shellcheck|shellcheck|shellcheck|shellcheck
+Slurm controller|cluster|command:slurmctld|slurmctld|-|-
+Slurm node daemon|cluster|command:slurmd|slurmd|-|-
+Slurm clients|cluster|command:sbatch|slurm-client|-|-
+Munge|cluster|command:munged|munge|-|-
+ip|cluster|command:ip|iproute2|-|-
 ch2bet, an MR volume|demo|file:/usr/share/mricron/templates/ch2bet.nii.gz|mricron-data|-|-
 '
 
@@ -116,6 +121,8 @@ main() {
     local missing
     [ $# -gt 0 ] || set -- build
     command -v apt-get >/dev/null || set -- "${@/demo/}" # the demo's volume is a Debian package; elsewhere it does without
+    # A cluster of its own needs root, and the packages are Debian's; elsewhere its tests skip.
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then set -- "${@/cluster/}"; fi
     missing=$(list_missing "$@")
     [ -n "$missing" ] || return 0
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 command -v shellcheck >/dev/null || { echo 'shellcheck is not installed'; exit 77; }
-mapfile -t scripts < <(find . -path './build*' -prune -o -path ./.git -prune -o \( -name '*.sh' -o -name '*.sbatch' -o -path './.ci/run' \) -print)
+mapfile -t scripts < <(find . -path './build*' -prune -o -path ./.git -prune -o \( -name '*.sh' -o -name '*.sbatch' -o -path './.ci/run' -o -path './slurm/submit' \) -print)
 [ ${#scripts[@]} -gt 0 ] || { echo 'no shell script found'; exit 1; }
 shellcheck "${scripts[@]}"
 echo "${#scripts[@]} scripts"

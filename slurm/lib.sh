@@ -1,0 +1,176 @@
+# shellcheck shell=bash
+# What the batch scripts share: the site, launching samed, judging how it ended, queueing again. Sourced, never run.
+#
+# Who tells whom to stop (measured with Slurm 22.05):
+#   time limit near, scancel --batch --signal=USR1   USR1 to this shell only -> passed on to the ranks, they end with 75, queued again
+#   preemption with a grace time                     TERM to the ranks only -> they end with 75, queued again
+#   scancel, limit reached, grace over, lost node    TERM to ranks and shell -> never queued again from here; Slurm decides
+# So TERM at this shell is what tells a cancelled job from one that shall go on.
+
+readonly EXIT_RUN=1 EXIT_USAGE=2 EXIT_STOPPED=75
+readonly SETTLE_SECONDS=2 # a TERM for this shell may come this long after the ranks' own
+readonly LOCK_SECONDS=61  # as long must another host's lock of this same job be silent before samed takes it over (jobs/lock.h)
+
+log() {
+    printf '%s slurm: %s\n' "$(date +%FT%T)" "$*" >&2
+}
+
+# die CODE TEXT...
+die() {
+    local code=$1
+    shift
+    log "error: $*"
+    exit "$code"
+}
+
+# Reads the site's file over the defaults of the example.
+read_site() {
+    local file=${SAMED_SITE:-$SAMED_SLURM/site.sh}
+    # shellcheck source=slurm/site.example.sh
+    . "$SAMED_SLURM/site.example.sh"
+    [ -r "$file" ] || die $EXIT_USAGE "$file is not there: cp $SAMED_SLURM/site.example.sh $SAMED_SLURM/site.sh, and edit it"
+    # shellcheck source=/dev/null
+    . "$file" || die $EXIT_USAGE "$file ended with an error"
+    case $SITE_LAUNCHER in
+    srun | mpirun) ;;
+    *) die $EXIT_USAGE "$file: SITE_LAUNCHER is '$SITE_LAUNCHER', expected srun or mpirun" ;;
+    esac
+    site_setup || die $EXIT_USAGE "$file: site_setup failed"
+}
+
+# samed as the site has it, without a launcher.
+run_samed() {
+    ${SITE_CONTAINER[@]+"${SITE_CONTAINER[@]}"} "$SITE_SAMED" "$@"
+}
+
+# begin_job FOLDER: the output folder of this job's run. Sets job, out, the traps, and what samed is told of the ranks it was given.
+begin_job() {
+    out=$1
+    # For an element of an array SLURM_JOB_ID may be the id of the whole array: queueing that again restarts all elements.
+    job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+    job=${job:-$SLURM_JOB_ID}
+    restarts=${SLURM_RESTART_COUNT:-0}
+    export SAMED_JOB=$job # samed's lock names it: a job that is queued again may take over its own
+    step='' is_cancelled='' is_stopping='' was_interrupted=''
+    # shellcheck disable=SC2034 # used by the scripts
+    ranks=(--ranks "$SLURM_NTASKS")
+    # shellcheck disable=SC2034
+    threads=(${SLURM_CPUS_PER_TASK:+--threads "$SLURM_CPUS_PER_TASK"})
+    trap take_usr1 USR1
+    trap take_term TERM
+    log "job $job on ${SLURM_JOB_NODELIST:-?}, $SLURM_NTASKS ranks, restart $restarts"
+    if ! mkdir -p "$out/slurm" || [ ! -w "$out" ]; then die $EXIT_RUN "$out: cannot be made or written on $(hostname)"; fi
+}
+
+take_usr1() {
+    log 'USR1: asking the ranks to stop in good order'
+    is_stopping=yes was_interrupted=yes
+    [ -z "$step" ] || kill -USR1 "$step" 2>/dev/null
+}
+
+take_term() {
+    log 'TERM: cancelled, or the time is over'
+    is_cancelled=yes was_interrupted=yes
+}
+
+# Becomes the launcher. exec matters: without it $! would be a subshell, which the USR1 that is passed on would kill.
+launch() {
+    case $SITE_LAUNCHER in
+    srun)
+        exec srun --mpi="$SITE_MPI" --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
+            ${SITE_SRUN_OPTIONS[@]+"${SITE_SRUN_OPTIONS[@]}"} ${SITE_CONTAINER[@]+"${SITE_CONTAINER[@]}"} "$SITE_SAMED" "$@"
+        ;;
+    mpirun) exec mpirun -n "$SLURM_NTASKS" --bind-to none ${SITE_CONTAINER[@]+"${SITE_CONTAINER[@]}"} "$SITE_SAMED" "$@" ;;
+    esac
+}
+
+# What tells one version of a file from the next; empty when it is not there.
+stamp() {
+    stat -c '%i %z' "$1" 2>/dev/null || true
+}
+
+# A signal interrupts wait, which must then be called again for the code.
+wait_for_step() {
+    while :; do
+        was_interrupted=''
+        wait "$step"
+        code=$?
+        [ -n "$was_interrupted" ] || break
+    done
+    step=''
+}
+
+# A lost node leaves the lock of this job's last start behind; samed on another host waits until it is surely silent.
+wait_for_own_lock() {
+    local host='' owner='' age
+    [ "$restarts" -eq 0 ] || read -r host _ owner 2>/dev/null <"$lock_file" || return 0
+    if [ "$owner" != "$job" ] || [ "$host" = "$(hostname -s)" ]; then return 0; fi
+    age=$(($(date +%s) - $(stat -c %Y "$lock_file" 2>/dev/null || echo 0)))
+    if [ "$age" -ge $LOCK_SECONDS ]; then return 0; fi
+    log "waiting $((LOCK_SECONDS - age)) s: $host may still be writing for this job"
+    sleep $((LOCK_SECONDS - age))
+}
+
+# Success is what rank 0's done file says, never the launcher's code alone: srun can end with 0 though nothing was started.
+judge_step() {
+    if [ "$(stamp "$done_file")" != "$done_before" ] && [ -s "$done_file" ]; then
+        read -r code <"$done_file"
+    elif [ "$code" -eq 0 ]; then
+        log 'the launcher ended with 0, but rank 0 did not write its done file'
+        code=$EXIT_STOPPED
+    elif [ -n "$is_stopping" ] && ! has_started; then
+        code=$EXIT_STOPPED # the signal came before the ranks could hear it
+    fi
+}
+
+# Did rank 0 get as far as its lock? 2, 3 and 4 are codes of samed alone; 1 and those of signals are also srun's own.
+has_started() {
+    case $code in 2 | 3 | 4) return 0 ;; esac
+    [ "$(stamp "$lock_file")" != "$lock_before" ] || [ "$(stamp "$done_file")" != "$done_before" ]
+}
+
+# run_ranks DONE LOCK ARGUMENT...: samed on all ranks of the job, to its end; its code is in code. DONE and LOCK are the files that rank 0
+# writes last and first. A step that never started, for example since a node that crashed kept a socket of this step's number, gets one
+# more try: the next step has another number.
+run_ranks() {
+    local try
+    done_file=$1 lock_file=$2
+    shift 2
+    wait_for_own_lock
+    for try in 1 2; do
+        done_before=$(stamp "$done_file") lock_before=$(stamp "$lock_file")
+        launch "$@" &
+        step=$!
+        wait_for_step
+        log "step $try of this job ended with $code"
+        if has_started || [ -n "$is_cancelled$is_stopping" ]; then break; fi
+        [ "$try" -eq 2 ] || log 'the step never started; launching it once more'
+    done
+    judge_step
+}
+
+# Why a job that stopped with 75 stays as it is; fails when there is no reason.
+is_kept_from_queue() {
+    if [ -n "$is_cancelled" ]; then
+        log 'not queued again: the job was cancelled or its time is over'
+    elif [ -e "$out/slurm/stop" ]; then
+        log "not queued again: $out/slurm/stop is there"
+    elif [ "$restarts" -ge "$SITE_MAX_RESTARTS" ]; then
+        log "not queued again: $restarts restarts are as many as the site allows"
+    else
+        return 1
+    fi
+}
+
+# Ends the job with code; one that stopped in good order is queued again.
+leave() {
+    log "samed ended with $code"
+    [ "$code" -eq $EXIT_STOPPED ] || exit "$code"
+    sleep $SETTLE_SECONDS
+    if is_kept_from_queue; then exit "$code"; fi
+    log "queueing job $job again"
+    scontrol requeue "$job" || die "$code" "Slurm does not queue job $job again; submit it once more, and it goes on where it was"
+    trap - TERM
+    sleep 600 # Slurm ends this shell; if it ended itself, the job would be over
+    exit "$code"
+}

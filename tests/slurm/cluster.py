@@ -1,0 +1,98 @@
+"""The test's side of the lab: a site's file, slurm/submit, jobs and nodes. Runs on the lab's head node. Standard library only."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
+import samed  # noqa: E402
+
+SLURM = os.path.join(os.environ["SAMED_SOURCE"], "slurm")
+RUN = os.environ["LAB_RUN"]
+RESULT_SECONDS = 120  # a job that takes longer has failed its test
+RUNNING = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", "SIGNALING", "STAGE_OUT"}
+
+
+def site(name="site", **changes):
+    """A site's file: two nodes with two ranks each, unless changed. Returns the environment that makes slurm/ use it."""
+    values = {"SITE_PARTITION": "batch", "SITE_NODES": 2, "SITE_RANKS_PER_NODE": 2, "SITE_TIME": 5, "SITE_SAMED": samed.PROGRAM, **changes}
+    file = samed.path(f"{name}.sh")
+    with open(file, "w", encoding="utf-8") as stream:
+        stream.writelines(f"{key}={value}\n" for key, value in values.items())
+    # The ranks share few cores: a rank that waits gives way.
+    return {**{k: v for k, v in os.environ.items() if not k.startswith("OMPI_MCA_rmaps")}, "SAMED_SITE": file, "OMPI_MCA_mpi_yield_when_idle": "1"}
+
+
+def command(*arguments, code=0, env=None, **options):
+    """Runs a client of Slurm or a script; returns what it printed."""
+    process = subprocess.run([str(a) for a in arguments], env=env, capture_output=True, text=True, timeout=60, check=False, **options)
+    return samed.check(process, code).stdout
+
+
+class Job:
+    def __init__(self, id_, log):
+        self.id, self.log_file = id_, log
+
+    def fields(self):
+        """JobState, ExitCode, Restarts and the rest of what Slurm knows."""
+        return dict(re.findall(r"(\w+)=(\S*)", command("scontrol", "-o", "show", "job", self.id)))
+
+    def state(self):
+        return self.fields()["JobState"]
+
+    def log(self):
+        if not os.path.exists(self.log_file):
+            return ""
+        with open(self.log_file, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+
+    def until(self, condition, what, seconds=RESULT_SECONDS):
+        """Polls until condition(fields) holds; returns them."""
+        end = time.monotonic() + seconds
+        while not condition(fields := self.fields()):
+            if time.monotonic() > end:
+                raise AssertionError(f"job {self.id}: waited {seconds} s for {what}; it is {fields['JobState']}\n{self.log()}")
+            time.sleep(0.1)
+        return fields
+
+    def end(self, state="COMPLETED", code=0, restarts=0):
+        """Waits for the end, which must be this one; code None is any."""
+        fields = self.until(lambda f: f["JobState"] not in RUNNING, "its end")
+        found = (fields["JobState"], fields["ExitCode"].split(":")[0] if code is not None else None, fields["Restarts"])
+        expected = (state, str(code) if code is not None else None, str(restarts))
+        if found != expected:
+            raise AssertionError(f"job {self.id}: expected {expected}, found {found}\n{self.log()}")
+        return self
+
+    def starts(self, n=1):
+        """Waits until samed has begun with its cases or steps for the n-th time."""
+        self.until(lambda f: self.log().count("ranks on") >= n, "samed to start")
+
+    def signal(self, *options):
+        command("scancel", *options, self.id)
+
+
+def submit(env, *arguments, code=0):
+    """slurm/submit: the jobs it names, by script."""
+    output = command(os.path.join(SLURM, "submit"), *arguments, code=code, env=env)
+    jobs = {}
+    for name, id_, log in re.findall(r"^(\w+) +job (\d+) +log (.*)$", output, re.M):
+        jobs[name] = Job(id_, log.replace("%j", id_).replace("%A", id_))
+    return jobs
+
+
+def segment(env, folder, out, *options, images=None):
+    """Submits a segmentation of one of samed.study's folders."""
+    return submit(env, images or os.path.join(folder, "imagesTr"), out, *samed.weights(folder), "--image-size", samed.SIZE, *options)
+
+
+def cut_power(node):
+    """SIGKILL to the first process of a node: everything on it is gone at once."""
+    with open(os.path.join(RUN, "nodes", node, "init.pid"), encoding="utf-8") as stream:
+        os.kill(int(stream.read()), signal.SIGKILL)
+
+
+def boot(node, *options):
+    command("setsid", "-w", "bash", os.path.join(os.environ["LAB_HERE"], "boot.sh"), int(node.removeprefix("node")), *options)
