@@ -120,7 +120,7 @@ static io_status write_tables(const evaluate_run *run, const pipe_report *report
 /* Rank 0. The marker comes last: its presence says that everything else is there. */
 static io_status write_report(const evaluate_run *run, const pipe_report *report)
 {
-    char *path = NULL;
+    char *path = NULL, differences[400] = "";
     int64_t n_done = 0, n_notes = 0;
     io_status status;
 
@@ -131,6 +131,8 @@ static io_status write_report(const evaluate_run *run, const pipe_report *report
     if (n_notes > 0)
         io_log(IO_LOG_WARN, "%lld cases hold labels that %s does not name, or were changed on the way: see the notes in summary.json",
                (long long)n_notes, run->labels_source);
+    if (report->other) pipe_other_report_differences(run->study, report->other, differences, sizeof differences);
+    if (*differences) io_log(IO_LOG_WARN, "--compare: %s", differences);
     IO_TRY(write_tables(run, report));
     IO_TRY(write_run_json(run, n_done));
     IO_TRY(io_path_join(run->options->output, "done", &path));

@@ -69,6 +69,12 @@ static size_t find_column(const pipe_study *study, const char *metric, const cha
     return study->n_columns;
 }
 
+static void note_convention(const char *name, pipe_other_report *other)
+{
+    for (int c = 0; c < PIPE_N_CONVENTIONS; c++)
+        if (!strcmp(name, pipe_convention_name((pipe_convention)c))) other->conventions |= 1u << c;
+}
+
 static io_status read_line(const pipe_study *study, const char *path, size_t line_number, char *line, place *at, pipe_other_report *other)
 {
     char *fields[N_FIELDS], *rest = line, *end;
@@ -80,10 +86,12 @@ static io_status read_line(const pipe_study *study, const char *path, size_t lin
         return IO_FAIL(IO_ERR_FORMAT, "%s: line %zu has not the %d fields %s", path, line_number, N_FIELDS, header);
     value = strtod(fields[4], &end);
     if (end == fields[4] || *end) return IO_FAIL(IO_ERR_FORMAT, "%s: line %zu: '%s' is no number", path, line_number, fields[4]);
+    note_convention(fields[3], other);
     if (!find_case(study, fields[0], at) || !find_organ(study, fields[1], at)) return IO_OK;
     column = find_column(study, fields[2], fields[3]);
     if (column == study->n_columns) return IO_OK;
     other->values[(at->index * study->n_organs + at->organ) * study->n_columns + column] = value;
+    other->has_column[column] = true;
     other->n_values++;
     return IO_OK;
 }
@@ -92,6 +100,7 @@ static io_status read_lines(const pipe_study *study, const char *path, char *tex
 {
     place at = {0, 0};
     size_t line_number = 1;
+    char differences[400];
 
     if (strncmp(text, header, sizeof header - 1) != 0) return IO_FAIL(IO_ERR_FORMAT, "%s: expected a first line of %s", path, header);
     for (char *line = strchr(text, '\n'), *next; line && line[1]; line = next) {
@@ -102,10 +111,11 @@ static io_status read_lines(const pipe_study *study, const char *path, char *tex
         IO_TRY(read_line(study, path, ++line_number, line, &at, other));
     }
     if (other->n_values > 0) return IO_OK;
+    pipe_other_report_differences(study, other, differences, sizeof differences);
     return IO_FAIL(IO_ERR_MISMATCH,
                    "%s: none of its values belongs to this study's cases, organs and metrics; compare reports of the same "
-                   "cases with the same --labels and --convention",
-                   path);
+                   "cases with the same --labels and --convention; %s",
+                   path, differences);
 }
 
 static void count_cases(const pipe_study *study, pipe_other_report *other)
@@ -130,6 +140,7 @@ io_status pipe_other_report_read(const pipe_study *study, const char *folder, pi
     IO_TRY_GOTO(status, done, io_string_copy(folder, &other->folder));
     IO_TRY_GOTO(status, done, io_alloc(n_values, sizeof *other->values, (void **)&other->values));
     for (size_t i = 0; i < n_values; i++) other->values[i] = NAN;
+    IO_TRY_GOTO(status, done, io_alloc(study->n_columns, sizeof *other->has_column, (void **)&other->has_column));
     IO_TRY_GOTO(status, done, io_path_join(folder, "metrics.csv", &path));
     IO_TRY_GOTO(status, done, io_file_read_text(path, MAX_CSV_BYTES, &text));
     IO_TRY_GOTO(status, done, read_lines(study, path, text, other));
@@ -148,5 +159,37 @@ void pipe_other_report_free(pipe_other_report **other)
     if (!other || !*other) return;
     io_free(&(*other)->folder);
     io_free(&(*other)->values);
+    io_free(&(*other)->has_column);
     io_free(other);
+}
+
+/* "medpy, samed" of bits. */
+static void list_conventions(unsigned bits, char out[80])
+{
+    size_t at = 0;
+
+    snprintf(out, 80, "none");
+    for (int c = 0; c < PIPE_N_CONVENTIONS; c++)
+        if (bits >> c & 1) at += (size_t)snprintf(out + at, 80 - at, "%s%s", at ? ", " : "", pipe_convention_name((pipe_convention)c));
+}
+
+void pipe_other_report_differences(const pipe_study *study, const pipe_other_report *other, char *out, size_t n_bytes)
+{
+    char own[80], theirs[80];
+    size_t n_missing = 0, first = 0;
+
+    for (size_t i = study->n_columns; i-- > 0;) {
+        if (other->has_column[i]) continue;
+        n_missing++;
+        first = i;
+    }
+    list_conventions(study->options.conventions, own);
+    list_conventions(other->conventions, theirs);
+    out[0] = '\0';
+    if (other->conventions != study->options.conventions)
+        snprintf(out, n_bytes, "conventions differ: this report has %s, %s has %s; only what both have is compared", own, other->folder,
+                 theirs);
+    else if (n_missing > 0)
+        snprintf(out, n_bytes, "%s lacks %zu of this report's %zu metrics (%s in %s, ...); only what both have is compared", other->folder,
+                 n_missing, study->n_columns, study->columns[first].name, pipe_column_convention(&study->columns[first]));
 }

@@ -32,7 +32,7 @@ typedef struct pipe_report {
 
 io_status pipe_report_metrics_csv(const pipe_report *report); /* metrics.csv: case,organ,metric,convention,value */
 io_status pipe_report_summary_csv(const pipe_report *report); /* summary.csv: a line per organ, metric and convention */
-io_status pipe_report_compare_csv(const pipe_report *report); /* compare.csv, with another report only */
+io_status pipe_report_compare_csv(const pipe_report *report); /* compare.csv, with another report only: what both hold */
 io_status pipe_report_failed_tsv(const pipe_report *report);  /* failed.tsv, or none when nothing failed */
 io_status pipe_report_json(const pipe_report *report);        /* summary.json */
 io_status pipe_report_nnunet(const pipe_report *report);      /* nnunet/summary.json, as nnU-Net v2 writes it */

@@ -89,9 +89,10 @@ io_status pipe_report_compare_csv(const pipe_report *report)
     pipe_text *text = NULL;
 
     IO_TRY(pipe_text_open(report->folder, "compare.csv", &text));
-    pipe_text_add(text, "organ,metric,convention,n,mean_difference,ci95_low,ci95_high,wilcoxon_p\n");
+    pipe_text_add(text, "organ,metric,convention,n,mean_this_minus_other,ci95_low,ci95_high,wilcoxon_p\n");
     for (size_t row = 0; row < report->summary->n_rows; row++)
-        for (size_t column = 0; column < report->summary->n_columns; column++) add_compare_row(text, report, row, column);
+        for (size_t column = 0; column < report->summary->n_columns; column++)
+            if (report->other->has_column[column]) add_compare_row(text, report, row, column);
     return pipe_text_commit(&text);
 }
 

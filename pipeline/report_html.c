@@ -137,9 +137,10 @@ static void add_header(pipe_text *text, const pipe_report *report)
     add_count(text, "Organs missed", all->n_missed, "in the reference only", true);
     add_count(text, "False positives", all->n_false_positive, "in the prediction only", true);
     pipe_text_add(text,
-                  "</dl>\n</header>\n<nav aria-label=\"Sections\"><ul><li><a href=\"#results\">Results</a></li><li><a "
+                  "</dl>\n</header>\n<nav aria-label=\"Sections\"><ul><li><a href=\"#results\">Results</a></li>%s<li><a "
                   "href=\"#worst\">Worst cases</a></li><li><a href=\"#all\">All cases</a></li><li><a href=\"#volumes\">Volumes</a></li>"
-                  "<li><a href=\"#rules\">Empty masks</a></li><li><a href=\"#methods\">Methods and files</a></li></ul></nav>\n<main>\n");
+                  "<li><a href=\"#rules\">Empty masks</a></li><li><a href=\"#methods\">Methods and files</a></li></ul></nav>\n<main>\n",
+                  report->other ? "<li><a href=\"#compare\">Comparison</a></li>" : "");
 }
 
 static void add_choice(pipe_text *text, const pipe_study *study)
@@ -262,6 +263,7 @@ io_status pipe_report_html(const pipe_report *report)
     add_header(text, report);
     pipe_html_failed(text, report);
     IO_TRY_GOTO(status, done, add_results(text, report));
+    pipe_html_compare(text, report);
     pipe_html_worst(text, report);
     add_long_table(text, report->study);
     IO_TRY_GOTO(status, done, pipe_html_volumes(text, report));

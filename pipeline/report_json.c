@@ -159,9 +159,9 @@ static void add_cell(pipe_text *text, const pipe_report *report, size_t row, siz
     add_member(text, "mean_not_both_empty", cell->mean_not_empty);
     add_member(text, "mean_both_present", cell->mean_present);
     add_member(text, "mean_missed_worst", cell->mean_worst);
-    if (report->other) {
+    if (report->other && report->other->has_column[column]) {
         pipe_text_add(text, ", \"compare\": {\"n\": %zu", cell->difference.n);
-        add_member(text, "mean_difference", cell->difference.mean_difference);
+        add_member(text, "mean_this_minus_other", cell->difference.mean_difference);
         add_member(text, "ci95_low", cell->difference.ci_low);
         add_member(text, "ci95_high", cell->difference.ci_high);
         add_member(text, "wilcoxon_p", cell->difference.wilcoxon_p);

@@ -61,16 +61,16 @@ static void add_means(pipe_text *text, const pipe_report *report, int convention
 {
     const pipe_study *study = report->study;
 
-    pipe_text_add(
-        text,
-        "<div class=\"scroll\"><table class=\"sortable\"><caption>Mean with 95 %% confidence interval, convention <b>%s</b>; n is the "
-        "number of cases in it. Where both masks of an organ are empty, also the mean without those cases (non-empty). Where "
-        "an organ was missed or predicted where it is not, also the mean over the cases where both have it (found) and the "
-        "mean with those cases at the worst value: 0, or the image's diagonal (worst). Measured, both empty, missed and false "
-        "positive count cases, in the last row cases times organs.</caption>\n<thead><tr><th "
-        "class=\"text\" scope=\"col\">Organ</th><th scope=\"col\">measured</th><th scope=\"col\">both empty</th><th "
-        "scope=\"col\">missed</th><th scope=\"col\">false pos.</th>",
-        pipe_convention_name((pipe_convention)convention));
+    pipe_text_add(text,
+                  "<div class=\"scroll\"><table class=\"sortable dense\"><caption>Mean with 95 %% confidence interval, convention "
+                  "<b>%s</b>; n is the "
+                  "number of cases in it. Where both masks of an organ are empty, also the mean without those cases (non-empty). Where "
+                  "an organ was missed or predicted where it is not, also the mean over the cases where both have it (found) and the "
+                  "mean with those cases at the worst value: 0, or the image's diagonal (worst). Measured, both empty, missed and false "
+                  "positive count cases, in the last row cases times organs.</caption>\n<thead><tr><th "
+                  "class=\"text\" scope=\"col\">Organ</th><th scope=\"col\">measured</th><th scope=\"col\">both empty</th><th "
+                  "scope=\"col\">missed</th><th scope=\"col\">false pos.</th>",
+                  pipe_convention_name((pipe_convention)convention));
     for (size_t column = 0; column < study->n_columns; column++)
         if (is_of(study, column, convention)) pipe_text_add(text, "<th scope=\"col\">%s</th>", study->columns[column].title);
     pipe_text_add(text, "</tr></thead>\n<tbody>\n");
@@ -143,37 +143,74 @@ static void add_compare_cell(pipe_text *text, const pipe_column *about, const pi
         pipe_text_add(text, "</small><small>p %.3f, n %zu</small></td>", d->wilcoxon_p, d->n);
 }
 
-static void add_compare(pipe_text *text, const pipe_report *report, int convention)
+static bool is_compared(const pipe_report *report, size_t column, int convention)
+{
+    return is_of(report->study, column, convention) && report->other->has_column[column];
+}
+
+static void add_compare_table(pipe_text *text, const pipe_report *report, int convention)
 {
     const pipe_study *study = report->study;
 
-    if (!report->other) return;
-    pipe_text_add(text, "<div class=\"scroll\"><table class=\"sortable\"><caption>This report minus <b>");
-    pipe_text_add_html(text, report->other->folder);
     pipe_text_add(text,
-                  "</b>, paired over %zu cases: mean difference, 95 %% bootstrap interval, two-sided Wilcoxon signed-rank p (not corrected "
-                  "for the number of tests); convention <b>%s</b>. Coloured below p 0.05.</caption>\n<thead><tr><th class=\"text\" "
-                  "scope=\"col\">Organ</th>",
-                  report->other->n_cases, pipe_convention_name((pipe_convention)convention));
+                  "<div class=\"scroll\"><table class=\"sortable dense\"><caption>Convention <b>%s</b>. Coloured below p 0.05: better or "
+                  "worse than the other report.</caption>\n<thead><tr><th class=\"text\" scope=\"col\">Organ</th>",
+                  pipe_convention_name((pipe_convention)convention));
     for (size_t column = 0; column < study->n_columns; column++)
-        if (is_of(study, column, convention)) pipe_text_add(text, "<th scope=\"col\">Δ %s</th>", study->columns[column].title);
+        if (is_compared(report, column, convention)) pipe_text_add(text, "<th scope=\"col\">Δ %s</th>", study->columns[column].title);
     pipe_text_add(text, "</tr></thead>\n<tbody>\n");
     for (size_t row = 0; row <= study->n_organs; row++) {
         pipe_text_add(text, "<tr%s><th scope=\"row\">", row == study->n_organs ? " class=\"all\"" : "");
         pipe_html_organ(text, study, row);
         pipe_text_add(text, "</th>");
         for (size_t column = 0; column < study->n_columns; column++)
-            if (is_of(study, column, convention))
+            if (is_compared(report, column, convention))
                 add_compare_cell(text, &study->columns[column], &pipe_html_summary(report, row, column)->difference);
         pipe_text_add(text, "</tr>\n");
     }
     pipe_text_add(text, "</tbody></table></div>\n");
 }
 
+static bool has_compared(const pipe_report *report, int convention)
+{
+    for (size_t column = 0; column < report->study->n_columns; column++)
+        if (is_compared(report, column, convention)) return true;
+    return false;
+}
+
+void pipe_html_compare(pipe_text *text, const pipe_report *report)
+{
+    const pipe_study *study = report->study;
+    char differences[400];
+
+    if (!report->other) return;
+    pipe_other_report_differences(study, report->other, differences, sizeof differences);
+    pipe_text_add(text, "<h2 id=\"compare\">Comparison</h2>\n<p>Δ is this report minus <b>");
+    pipe_text_add_html(text, report->other->folder);
+    pipe_text_add(text,
+                  "</b>, paired over %zu cases: above 0 this report's value is the larger one. Mean difference, 95 %% bootstrap interval, "
+                  "two-sided Wilcoxon signed-rank p (not corrected for the number of tests).</p>\n",
+                  report->other->n_cases);
+    if (*differences) {
+        pipe_text_add(text, "<p class=\"notice\">");
+        pipe_text_add_html(text, differences);
+        pipe_text_add(text, ".</p>\n");
+    }
+    for (int i = 0; i < study->options.n_conventions; i++) {
+        const int convention = study->options.order[i];
+        pipe_text_add(text, "<section data-convention=\"%s\">\n", pipe_convention_name((pipe_convention)convention));
+        if (has_compared(report, convention))
+            add_compare_table(text, report, convention);
+        else
+            pipe_text_add(text, "<p>Convention <b>%s</b>: not in the other report.</p>\n",
+                          pipe_convention_name((pipe_convention)convention));
+        pipe_text_add(text, "</section>\n");
+    }
+}
+
 void pipe_html_convention(pipe_text *text, const pipe_report *report, int convention)
 {
     add_means(text, report, convention);
-    add_compare(text, report, convention);
     add_statistics(text, report, convention);
 }
 

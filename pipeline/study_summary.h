@@ -2,6 +2,7 @@
 #ifndef PIPELINE_STUDY_SUMMARY_H
 #define PIPELINE_STUDY_SUMMARY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "io/status.h"
@@ -35,6 +36,8 @@ typedef struct pipe_other_report {
     char *folder;
     double *values;
     size_t n_cases, n_values; /* that were found in both */
+    bool *has_column;         /* [n_columns] of the study: those that the other report has too */
+    unsigned conventions;     /* of the other report, bits 1 << pipe_convention */
 } pipe_other_report;
 
 /* Counts for all rows, statistics for the cells first, first + step, ... only: ranks share the work. other may be NULL. */
@@ -50,5 +53,7 @@ void pipe_study_row_values(const pipe_study *study, size_t row, size_t column, d
 /* Reads metrics.csv of another report's folder. IO_ERR_MISMATCH when nothing in it is about this study's cases, organs and metrics. */
 io_status pipe_other_report_read(const pipe_study *study, const char *folder, pipe_other_report **out);
 void pipe_other_report_free(pipe_other_report **other);
+/* Which conventions and metrics the two reports do not share, as a sentence; "" when they hold the same. */
+void pipe_other_report_differences(const pipe_study *study, const pipe_other_report *other, char *out, size_t n_bytes);
 
 #endif

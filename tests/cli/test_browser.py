@@ -81,14 +81,14 @@ class Browser(unittest.TestCase):
         samed.check(test_evaluate.evaluate(*cls.study, cls.out, "--convention", "all"))
         cls.page = os.path.join(cls.out, "report.html")
 
-    def run_script(self, script):
-        """The page's elements after a script of our own ran at its end."""
+    def run_script(self, script, *options, media="@media print"):
+        """The page's elements after a script of our own ran at its end; media "@media all" shows it as it is printed."""
         with open(self.page, encoding="utf-8") as stream:
-            page = stream.read()
+            page = stream.read().replace("@media print", media)
         changed = samed.path("changed.html")
         with open(changed, "w", encoding="utf-8") as stream:
             stream.write(page.replace("</body>", "<script>" + script + "</script></body>"))
-        return browse(changed, "--dump-dom")
+        return browse(changed, "--dump-dom", *options)
 
     def test_light_and_dark(self):
         pictures = {}
@@ -103,6 +103,21 @@ class Browser(unittest.TestCase):
             for contour in ((64, 224, 128), (255, 80, 208)):  # reference and prediction, pixel by pixel only where unscaled: near is enough
                 near = [c for c in count if all(abs(a - b) < 60 for a, b in zip(c, contour))]
                 self.assertTrue(near, f"{scheme}: no pixel like {contour}")
+
+    def test_tables_are_not_cut(self):
+        """The widest there are, with distances in voxels and a comparison, on a common screen and on A4 across (273 mm are 1032 pixels)."""
+        first = samed.path("wide.first")
+        samed.check(test_evaluate.evaluate(*self.study, first, "--convention", "all", "--voxels"))
+        samed.check(test_evaluate.evaluate(*self.study, samed.path("wide"), "--convention", "all", "--voxels", "--compare", first))
+        self.page = samed.path("wide", "report.html")
+        for width, media in ((1300, "@media print"), (1032, "@media all")):
+            page = self.run_script("""
+                document.querySelectorAll('section').forEach(s => { s.hidden = false; });
+                const all = Array.from(document.querySelectorAll('section .scroll'));
+                document.title = all.length + ' ' + all.filter(e => e.scrollWidth > e.clientWidth + 1).length;""", f"--window-size={width},2000", media=media)
+            tables, cut = re.search(r"<title>(\d+) (\d+)</title>", page).groups()
+            self.assertGreaterEqual(int(tables), 10)
+            self.assertEqual(int(cut), 0, width)
 
     def test_print(self):
         file = samed.path("report.pdf")

@@ -267,10 +267,29 @@ class Compare(unittest.TestCase):
         a, b = ([read_metrics(out)[f"a{i}", "liver", "dsc", "reloaded"] for i in range(12)] for out in (first, second))
         difference = numpy.array(b) - numpy.array(a)
         self.assertEqual(int(row["n"]), 12)
-        self.assertAlmostEqual(float(row["mean_difference"]), difference.mean(), places=12)
+        self.assertAlmostEqual(float(row["mean_this_minus_other"]), difference.mean(), places=12)
         self.assertAlmostEqual(float(row["wilcoxon_p"]), scipy.stats.wilcoxon(b, a).pvalue, places=9)
         with open(os.path.join(second, "report.html"), encoding="utf-8") as stream:
-            self.assertIn("This report minus", stream.read())
+            page = stream.read()
+        self.assertIn("Δ is this report minus <b>%s</b>" % first, page)
+        self.assertIn('<li><a href="#compare">', page.split("</nav>")[0])
+
+    def test_other_conventions_are_told(self):
+        study = make_study(samed.path("differ"), 3)
+        first, second = samed.path("differ.a"), samed.path("differ.b")
+        samed.check(evaluate(*study, first, "--convention", "monai,samed"))
+        arguments = ("evaluate", "-p", study[1], "-r", study[0], "--labels", study[2], "-o", second, "--compare", first)
+        process = samed.check(samed.run(*arguments, "--convention", "reloaded,samed"))
+        told = f"conventions differ: this report has reloaded, samed, {first} has monai, samed"
+        self.assertIn(told, process.stderr)
+        with open(os.path.join(second, "report.html"), encoding="utf-8") as stream:
+            self.assertIn(told, stream.read())
+        rows = read_summary(second, "compare.csv")
+        self.assertEqual({key[2] for key in rows}, {"samed", "none"})
+        self.assertTrue(all(float(row["mean_this_minus_other"]) == 0 for row in rows.values() if row["n"] != "0"))
+        process = samed.check(samed.run(*arguments, "--convention", "samed,monai", "--tolerance", "1,3"))
+        self.assertIn("lacks 1 of this report's", process.stderr)
+        self.assertIn("nsd_3mm in monai", process.stderr)
 
     def test_a_report_of_other_cases_is_refused(self):
         study = make_study(samed.path("alien"), 2)
