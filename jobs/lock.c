@@ -163,6 +163,23 @@ static io_status take(const job_lock *lock)
                    owner.pid, owner.host, owner.job, lock->path);
 }
 
+bool job_lock_is_held(const char *folder, char text[JOB_LOCK_OWNER_BYTES])
+{
+    job_lock self = {.times = default_times};
+    lock_owner owner;
+    bool is_held = false;
+
+    *text = '\0';
+    if (io_path_join(folder, ".samed.lock", &self.path) != IO_OK || !io_file_exists(self.path)) goto done;
+    describe_self(&self.self);
+    read_owner(self.path, &owner);
+    is_held = !is_stale(self.path, &owner, &self);
+    snprintf(text, JOB_LOCK_OWNER_BYTES, "process %ld on %s, job %s", owner.pid, owner.host, owner.job);
+done:
+    io_free(&self.path);
+    return is_held;
+}
+
 /* Judging, moving and making the lock as one step for all runs that start on this host: flock on the folder, which the kernel drops with
  * the process. File systems that cannot do that (NFS, for folders) are left to what take() does by itself. Returns the folder's file, which
  * is closed to let the next one in, or -1. */

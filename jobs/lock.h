@@ -2,7 +2,11 @@
 #ifndef JOBS_LOCK_H
 #define JOBS_LOCK_H
 
+#include <stdbool.h>
+
 #include "io/status.h"
+
+enum { JOB_LOCK_OWNER_BYTES = 192 };
 
 typedef struct job_lock job_lock;
 
@@ -10,6 +14,8 @@ typedef struct job_lock job_lock;
  * another run holds is IO_ERR_ARGUMENT naming it. A stale one is taken over: its process is gone from this host, or it is of this same job
  * (requeued) and nobody has touched it for a minute, or nobody has touched it for five. A thread touches the file until job_lock_free. */
 io_status job_lock_take(const char *folder, job_lock **out);
+/* Does a living run hold this folder, as far as can be told from here? By the rules above; owner says who. */
+bool job_lock_is_held(const char *folder, char owner[JOB_LOCK_OWNER_BYTES]);
 /* Removes the file if it is still this process's. Accepts NULL. */
 void job_lock_free(job_lock **lock);
 

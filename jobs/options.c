@@ -31,10 +31,16 @@ enum {
     KEY_PERCENTILE,
     KEY_ORIENT,
     KEY_IMAGE_SIZE,
-    KEY_RANKS
+    KEY_RANKS,
+    KEY_SHARD,
+    KEY_ONLY,
+    KEY_SCRATCH,
+    KEY_NODES,
+    KEY_GPUS,
+    KEY_SECONDS
 };
 
-enum { MAX_THREADS = 1024, MAX_BATCH = 256, MAX_IMAGE_SIZE = 4096 };
+enum { MAX_SHARDS = 100000, MAX_THREADS = 1024, MAX_BATCH = 256, MAX_IMAGE_SIZE = 4096 };
 
 /* Of this process's command line, while it is parsed. */
 static bool has_fault;
@@ -142,10 +148,11 @@ static const struct argp_option segment_options[] = {
     {"sam", KEY_SAM, "FILE", 0, "SAM's weights (.pth or .safetensors)", 1},
     {"adapter", KEY_ADAPTER, "FILE", 0, "SAMed's weights; without it SAM's own mask channels are labelled", 1},
     {"labels", KEY_LABELS, "FILE", 0, "names and colours of the classes (dataset.json; default: SAMed's organs)", 1},
+    {"only", KEY_ONLY, "FILE", 0, "just the cases that a failed.tsv or a list of ids names", 1},
+    {"shard", KEY_SHARD, "I/N", 0, "part I (1 to N) of N of the study, of equal size; the parts may run at once", 1},
     {"overwrite", KEY_OVERWRITE, 0, 0, "redo cases that are done", 1},
     {"preview", KEY_PREVIEW, 0, 0, "write a picture of each case (<case>_preview.png)", 1},
     {"stats", KEY_STATS, 0, 0, "measure volumes and intensities per label (stats.tsv)", 1},
-    {"dry-run", 'n', 0, 0, "read headers only; print the plan, memory, disk, time and suspicious headers", 1},
     {0, 0, 0, 0, "How slices are prepared:", 2},
     {"preset", KEY_PRESET, "samed|direct", 0, "through 224 pixels as the reference (default), or straight to the image size", 2},
     {"window", KEY_WINDOW, "LO HI", 0, "clip to these values (default -125 275 HU)", 2},
@@ -159,10 +166,16 @@ static const struct argp_option segment_options[] = {
     {"ranks", KEY_RANKS, "N", 0, "ranks that were started; another number is refused", 3},
     {"team", KEY_TEAM, "N|all|auto", 0, "ranks that share one case: 1 for throughput, all for the fastest single case (default auto)", 3},
     {"batch", KEY_BATCH, "N", 0, "slices per call of the network (default 1)", 3},
-    {0, 0, 0, 0, "What it tells:", 4},
-    {"json", KEY_JSON, 0, 0, "one JSON object per event on standard output", 4},
-    {"quiet", 'q', 0, 0, "errors only", 4},
-    {"verbose", 'v', 0, 0, "more about each case", 4},
+    {"scratch", KEY_SCRATCH, "FOLDER", 0, "of this node alone: inputs are copied there first, outputs written there and moved out", 3},
+    {0, 0, 0, 0, "What it tells before it is run (no ranks needed):", 4},
+    {"dry-run", 'n', 0, 0, "read headers only; print the plan, memory, disk, time and suspicious headers", 4},
+    {"nodes", KEY_NODES, "N", 0, "plan for the ranks of --ranks on so many nodes (default 1)", 4},
+    {"gpus-per-node", KEY_GPUS, "N", 0, "plan which ranks share a GPU", 4},
+    {"seconds-per-slice", KEY_SECONDS, "S", 0, "of one rank, as samed bench or run.json tell (default: an estimate for this machine)", 4},
+    {0, 0, 0, 0, "What it tells:", 5},
+    {"json", KEY_JSON, 0, 0, "one JSON object per event on standard output", 5},
+    {"quiet", 'q', 0, 0, "errors only", 5},
+    {"verbose", 'v', 0, 0, "more about each case", 5},
     {0}};
 
 static const char segment_doc[] =
@@ -230,6 +243,36 @@ static int read_team(struct argp_state *state, const char *text)
     return (int)job_options_integer(state, "--team (a number, all or auto)", text, 1, 1 << 20);
 }
 
+static void set_shard(struct argp_state *state, const char *text, job_shard *shard)
+{
+    int end = 0;
+
+    if (sscanf(text, "%d/%d%n", &shard->index, &shard->n, &end) == 2 && end > 0 && !text[end] && shard->index >= 1 &&
+        shard->index <= shard->n && shard->n <= MAX_SHARDS)
+        return;
+    job_options_fail(state, "--shard: expected I/N, part I from 1 to N of at most %d, found '%s'", MAX_SHARDS, text);
+}
+
+static double read_seconds(struct argp_state *state, const char *text)
+{
+    const double seconds = job_options_number(state, "--seconds-per-slice", text);
+
+    if (!(seconds > 0)) job_options_fail(state, "--seconds-per-slice: expected a number above 0, found '%s'", text);
+    return seconds;
+}
+
+/* What --dry-run plans for. */
+static error_t parse_plan(int key, char *arg, struct argp_state *state, job_segment_options *options)
+{
+    switch (key) {
+    case KEY_NODES: options->n_nodes = (int)job_options_integer(state, "--nodes", arg, 1, 1 << 20); return 0;
+    case KEY_GPUS: options->gpus_per_node = (int)job_options_integer(state, "--gpus-per-node", arg, 1, 1 << 10); return 0;
+    case KEY_SECONDS: options->seconds_per_slice = read_seconds(state, arg); return 0;
+    case KEY_SHARD: set_shard(state, arg, &options->shard); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
 static error_t parse_paths(int key, char *arg, job_segment_options *options)
 {
     switch (key) {
@@ -240,6 +283,8 @@ static error_t parse_paths(int key, char *arg, job_segment_options *options)
     case KEY_SAM: options->sam = arg; return 0;
     case KEY_ADAPTER: options->adapter = arg; return 0;
     case KEY_LABELS: options->labels = arg; return 0;
+    case KEY_ONLY: options->only = arg; return 0;
+    case KEY_SCRATCH: options->scratch = arg; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -284,15 +329,24 @@ static void check_complete(struct argp_state *state, const job_segment_options *
     if (!options->sam && !options->dry_run) job_options_fail(state, "no weights; give --sam FILE (for example sam_vit_b_01ec64.pth)");
 }
 
+/* What only a plan can use, and would be misunderstood in a run. */
+static void check_plan(struct argp_state *state, const job_segment_options *options)
+{
+    if (options->dry_run) return;
+    if (options->n_nodes || options->gpus_per_node || options->seconds_per_slice > 0)
+        job_options_fail(state, "--nodes, --gpus-per-node and --seconds-per-slice belong to --dry-run");
+}
+
 static error_t parse_segment(int key, char *arg, struct argp_state *state)
 {
     job_segment_options *options = state->input;
 
     if (key == ARGP_KEY_END) {
         check_complete(state, options);
+        check_plan(state, options);
         return 0;
     }
-    if (parse_paths(key, arg, options) == 0 || parse_switches(key, options) == 0) return 0;
+    if (parse_paths(key, arg, options) == 0 || parse_switches(key, options) == 0 || parse_plan(key, arg, state, options) == 0) return 0;
     return parse_settings(key, arg, state, options);
 }
 

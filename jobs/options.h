@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "jobs/output.h"
 #include "model/device.h"
 #include "pipeline/slices.h"
 
@@ -15,7 +16,9 @@ enum { JOB_TEAM_AUTO = 0, JOB_TEAM_ALL = -1 };
 typedef struct job_segment_options {
     const char **inputs; /* [n_inputs], borrowed from argv; the array is owned */
     size_t n_inputs;
-    const char *list, *output, *sam, *adapter, *labels; /* borrowed from argv, NULL when not given */
+    const char *list, *output, *sam, *adapter, *labels; /* borrowed from argv, NULL when not given, as the next */
+    const char *only, *scratch;
+    job_shard shard; /* n 0 for the whole */
     model_device_kind device;
     model_type precision;
     int n_ranks;   /* that must be there, 0 when not given */
@@ -23,7 +26,9 @@ typedef struct job_segment_options {
     int team;      /* ranks per team, JOB_TEAM_AUTO or JOB_TEAM_ALL */
     int batch;     /* slices per call of the model */
     bool overwrite, dry_run, preview, stats, json;
-    int verbosity; /* -1 quiet, 0, 1 verbose */
+    int verbosity;              /* -1 quiet, 0, 1 verbose */
+    int n_nodes, gpus_per_node; /* of --dry-run's plan; 0 when not given, as the next */
+    double seconds_per_slice;
     pipe_options pipe;
 } job_segment_options;
 

@@ -1,6 +1,7 @@
 /* See queue.h. */
 #include "jobs/queue.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "io/memory.h"
@@ -63,39 +64,78 @@ int64_t job_queue_at(const job_queue *queue, size_t place)
     return place < queue->n_entries ? queue->entries[place].index : JOB_QUEUE_EMPTY;
 }
 
-/* Hands cases to whichever team is free first; returns when the last one ends, in slices. ends [n_teams] is scratch. */
-static int64_t simulate_end(const job_queue *queue, int team_size, int n_teams, int64_t *ends)
+/* Those who take cases, least loaded first: a heap, hands[i] before hands[2 i + 1] and hands[2 i + 2]. */
+typedef struct hand {
+    int64_t load;
+    int number;
+} hand;
+
+static bool is_before(const hand *a, const hand *b)
+{
+    return a->load != b->load ? a->load < b->load : a->number < b->number;
+}
+
+/* Gives the first hand more, and finds it its new place. */
+static void load_first(hand *hands, int n, int64_t weight)
+{
+    hand loaded = hands[0];
+    int at = 0;
+
+    loaded.load += weight;
+    for (int child = 1; child < n; child = 2 * at + 1) {
+        if (child + 1 < n && is_before(&hands[child + 1], &hands[child])) child++;
+        if (!is_before(&hands[child], &loaded)) break;
+        hands[at] = hands[child];
+        at = child;
+    }
+    hands[at] = loaded;
+}
+
+/* Hands cases to whichever team is free first; returns when the last one ends, in slices. hands [n_teams] is scratch; hand_of (may be NULL)
+ * receives each case's team by its index. */
+static int64_t simulate_end(const job_queue *queue, int team_size, int n_teams, hand *hands, int *hand_of)
 {
     int64_t last = 0;
 
-    for (int t = 0; t < n_teams; t++) ends[t] = 0;
+    for (int t = 0; t < n_teams; t++) hands[t] = (hand){0, t}; /* a heap already */
     for (size_t i = 0; i < queue->n_entries; i++) {
-        int first_free = 0;
-        for (int t = 1; t < n_teams; t++)
-            if (ends[t] < ends[first_free]) first_free = t;
-        ends[first_free] += (queue->entries[i].weight + team_size - 1) / team_size;
-        if (ends[first_free] > last) last = ends[first_free];
+        const int64_t weight = (queue->entries[i].weight + team_size - 1) / team_size;
+        if (hand_of) hand_of[queue->entries[i].index] = hands[0].number;
+        if (hands[0].load + weight > last) last = hands[0].load + weight;
+        load_first(hands, n_teams, weight);
     }
     return last;
+}
+
+io_status job_queue_deal(const job_queue *queue, int n_hands, int *hand_of)
+{
+    hand *hands = NULL;
+
+    IO_TRY(io_alloc((size_t)n_hands, sizeof *hands, (void **)&hands));
+    (void)simulate_end(queue, 1, n_hands, hands, hand_of);
+    io_free(&hands);
+    return IO_OK;
 }
 
 int job_team_size_choose(const int64_t *n_slices, size_t n_cases, int n_ranks)
 {
     job_queue *queue = NULL;
-    int64_t *ends = NULL, best_end = INT64_MAX;
+    hand *hands = NULL;
+    int64_t best_end = INT64_MAX;
     int best = 1;
 
-    if (job_queue_create(n_slices, n_cases, &queue) != IO_OK || io_alloc((size_t)n_ranks, sizeof *ends, (void **)&ends) != IO_OK) goto done;
+    if (job_queue_create(n_slices, n_cases, &queue) != IO_OK || io_alloc((size_t)n_ranks, sizeof *hands, (void **)&hands) != IO_OK)
+        goto done;
     for (int size = 1; size <= n_ranks; size++) {
         if (n_ranks % size != 0) continue;
-        const int64_t end = simulate_end(queue, size, n_ranks / size, ends);
+        const int64_t end = simulate_end(queue, size, n_ranks / size, hands, NULL);
         if (end < best_end) {
             best_end = end;
             best = size;
         }
     }
 done:
-    io_free(&ends);
+    io_free(&hands);
     job_queue_free(&queue);
     return best;
 }

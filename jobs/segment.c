@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "io/log.h"
+#include "io/memory.h"
 #include "jobs/commands.h"
 #include "jobs/exits.h"
 #include "jobs/output.h"
@@ -35,9 +36,9 @@ static void set_log(segment_run *run)
 /* Rank 0: what an earlier run said about itself is not true of this one. */
 static io_status forget_last_run(const segment_run *run)
 {
-    static const char *const names[] = {"done", "failed.tsv", "run.json", "stats.tsv"};
+    static const char *const names[] = {"done", "failed.tsv", "run.json", "stats.tsv", "cases.tsv", "running.tsv"};
 
-    return job_output_remove(run->options->output, names, sizeof names / sizeof *names);
+    return job_output_forget(run->options->output, run->options->shard, names, sizeof names / sizeof *names);
 }
 
 static void set_outputs(segment_run *run)
@@ -118,13 +119,26 @@ static int finish(segment_run *run)
     return exit_code;
 }
 
+static void tell_plan(const segment_run *run)
+{
+    const long long n = (long long)(run->plan.n_done + run->plan.n_left);
+    const job_shard shard = run->options->shard;
+    char part[64] = "";
+
+    if (shard.n > 0) snprintf(part, sizeof part, "shard %d of %d: ", shard.index, shard.n);
+    io_log(IO_LOG_INFO, "%s%lld case%s%s, %lld of them done before; %lld slices to do", part, n, n == 1 ? "" : "s",
+           run->options->only ? " by --only" : "", (long long)run->plan.n_done, (long long)run->plan.slices_left);
+}
+
 /* Collective. */
 static int segment_all(segment_run *run)
 {
     io_status status = IO_OK;
     bool is_identified;
 
-    if (run->world.rank == 0) status = job_output_open(run->options->output, &run->lock);
+    status = job_output_place(run->options->output, run->options->shard, &run->place);
+    if (run->world.rank == 0 && status == IO_OK)
+        status = job_output_open_shard(run->options->output, run->place, run->options->shard, &run->lock);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     status = job_segment_weights_open(&run->world, run->options, &run->weights);
     if (status != IO_OK) return job_exit_leave(&run->world, status, job_exit_of(status));
@@ -133,9 +147,7 @@ static int segment_all(segment_run *run)
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     status = skip_done(run, &is_identified);
     if (status != IO_OK) return job_exit_leave(&run->world, status, job_exit_of(status));
-    if (run->world.rank == 0)
-        io_log(IO_LOG_INFO, "%zu case%s, %lld of them done before; %lld slices to do", run->plan.manifest->n_cases,
-               run->plan.manifest->n_cases == 1 ? "" : "s", (long long)run->plan.n_done, (long long)run->plan.slices_left);
+    if (run->world.rank == 0) tell_plan(run);
     if (run->plan.n_left == 0 && run->world.rank == 0) {
         status = job_segment_report_create(run, &run->report);
     } else if (run->plan.n_left > 0) {
@@ -175,6 +187,7 @@ static void free_run(segment_run *run)
     job_segment_weights_free(&run->weights);
     job_segment_plan_free(&run->plan);
     job_lock_free(&run->lock);
+    io_free(&run->place);
 }
 
 int job_segment_main(int argc, char **argv)

@@ -1,7 +1,9 @@
 /* The inside of `samed segment`: what the phases share. Phases, each in a file of its own:
  *
  *   segment.c          order of the phases, rank 0's folder and lock
- *   segment_plan.c     cases, header plan, what is already done, teams, --dry-run
+ *   segment_cases.c    which cases: folders, lists, --shard, --only
+ *   segment_plan.c     header plan, what is already done, teams
+ *   segment_dryrun.c   --dry-run
  *   segment_weights.c  weights, network, labels, what identifies them
  *   segment_reader.c   thread: cases -> batches of slices, bounded
  *   segment_loop.c     main thread: the network, the team, the queue
@@ -40,12 +42,14 @@ enum {
 /* The cases of a run, the same on all ranks. */
 typedef struct segment_plan {
     io_manifest *manifest;
+    int64_t *is_left_out; /* [n_cases] 1 when --only does not name it */
+    char *old_failures;   /* rank 0: lines of earlier failed.tsv that this run leaves as they are; NULL for none */
     int64_t *n_slices;    /* [n_cases] by the headers; 1 for a case whose header cannot be read: its failure is found when it is its turn */
     int64_t *n_voxels;    /* [n_cases] 0 without a header, as the next */
     int64_t *image_bytes; /* [n_cases] of the voxels in their own type */
     int64_t *is_done;     /* [n_cases] 1 when finished by an earlier run */
     int64_t *to_do;       /* [n_cases] slices still to be done, 0 for finished cases */
-    int64_t n_done, n_left, slices_left;
+    int64_t n_done, n_left, slices_left; /* of those not left out */
 } segment_plan;
 
 typedef struct segment_weights {
@@ -104,6 +108,7 @@ typedef struct segment_run {
     pipe_outputs outputs;
     job_queue *queue;
     job_post *post;
+    char *place;            /* where this run's own files are: the output folder, or its shard's */
     job_lock *lock;         /* rank 0 */
     segment_report *report; /* rank 0 */
     segment_reader *reader;
@@ -111,6 +116,10 @@ typedef struct segment_run {
     bool has_told_stop, is_polling;
     double started, first_slice; /* seconds, monotonic; first_slice when the network got its first slice, 0 before */
 } segment_run;
+
+/* segment_cases.c */
+/* Collective. Rank 0 looks, all ranks know: fills in manifest, is_left_out, old_failures. */
+io_status job_segment_cases_find(const job_comm *world, const job_segment_options *options, segment_plan *plan);
 
 /* segment_plan.c */
 /* Collective. Rank 0 finds the cases, every rank reads some headers. */

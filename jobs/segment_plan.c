@@ -2,134 +2,12 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
-#include "io/file.h"
 #include "io/log.h"
 #include "io/memory.h"
 #include "io/nifti.h"
 #include "jobs/segment.h"
 #include "jobs/stop.h"
-
-/* Finished label maps in the folder that is both input and output are not new cases. */
-static void drop_own_outputs(const char *output_folder, io_manifest *manifest)
-{
-    size_t n_kept = 0;
-    char folder[PATH_MAX], real[PATH_MAX];
-
-    if (!realpath(output_folder, folder)) return;
-    for (size_t i = 0; i < manifest->n_cases; i++) {
-        io_case *c = &manifest->cases[i];
-        const bool is_here = realpath(c->path, real) && !strncmp(real, folder, strlen(folder)) && real[strlen(folder)] == '/' &&
-                             !strchr(real + strlen(folder) + 1, '/');
-        if (is_here && io_path_has_suffix(c->id, "_dseg")) {
-            io_free(&c->id);
-            io_free(&c->path);
-            continue;
-        }
-        manifest->cases[n_kept++] = *c;
-    }
-    manifest->n_cases = n_kept;
-}
-
-/* A list may name anything: a case whose image would be replaced by its own label map is refused. */
-static io_status check_overlap(const char *output_folder, const io_manifest *manifest)
-{
-    for (size_t i = 0; i < manifest->n_cases; i++) {
-        const io_case *c = &manifest->cases[i];
-        struct stat input, output;
-        char *path = NULL;
-        bool is_same;
-        IO_TRY(pipe_case_path(output_folder, c->id, "_dseg.nii.gz", &path));
-        is_same = stat(path, &output) == 0 && stat(c->path, &input) == 0 && input.st_dev == output.st_dev && input.st_ino == output.st_ino;
-        io_free(&path);
-        if (is_same)
-            return IO_FAIL(IO_ERR_ARGUMENT, "case %s: its label map would replace its image %s; give another output folder or name", c->id,
-                           c->path);
-    }
-    return IO_OK;
-}
-
-static io_status find_cases(const job_segment_options *options, io_manifest **out)
-{
-    if (options->list && !io_file_exists(options->list))
-        return IO_FAIL(IO_ERR_ARGUMENT, "--list: there is no file %s; give a table with one 'id<TAB>path' per line", options->list);
-    if (options->list)
-        IO_TRY(io_manifest_read(options->list, out));
-    else
-        IO_TRY(io_manifest_from_paths(options->inputs, options->n_inputs, out));
-    drop_own_outputs(options->output, *out);
-    if ((*out)->n_cases > 0) return check_overlap(options->output, *out);
-    io_manifest_free(out);
-    return IO_FAIL(IO_ERR_NOT_FOUND, "no case was given; expected NIfTI files (.nii, .nii.gz, .nii.zst, .hdr + .img)");
-}
-
-/* One line per case: bytes, id, path. Rank 0 alone lists folders: a thousand ranks would be a storm on the file server. */
-static io_status print_manifest(const io_manifest *manifest, char **out)
-{
-    size_t n_bytes = 1, used = 0;
-
-    for (size_t i = 0; i < manifest->n_cases; i++) n_bytes += strlen(manifest->cases[i].id) + strlen(manifest->cases[i].path) + 32;
-    IO_TRY(io_alloc(n_bytes, 1, (void **)out));
-    for (size_t i = 0; i < manifest->n_cases; i++) {
-        const io_case *c = &manifest->cases[i];
-        if (strchr(c->id, '\n') || strchr(c->path, '\n'))
-            return IO_FAIL(IO_ERR_ARGUMENT, "the path '%s' holds a line break; rename the file", c->path);
-        used += (size_t)snprintf(*out + used, n_bytes - used, "%llu\t%s\t%s\n", (unsigned long long)c->file_bytes, c->id, c->path);
-    }
-    return IO_OK;
-}
-
-static io_status add_case(io_manifest *manifest, char *line)
-{
-    char *id = strchr(line, '\t'), *path = id ? strchr(id + 1, '\t') : NULL;
-    io_case *c = &manifest->cases[manifest->n_cases];
-
-    if (!path) return IO_FAIL(IO_ERR_FORMAT, "rank 0 sent an unreadable case line");
-    *path++ = '\0';
-    manifest->n_cases++;
-    c->file_bytes = strtoull(line, NULL, 10);
-    IO_TRY(io_string_copy(id + 1, &c->id));
-    return io_string_copy(path, &c->path);
-}
-
-static io_status read_manifest(char *text, io_manifest **out)
-{
-    io_status status = IO_OK;
-    io_manifest *manifest = NULL;
-    size_t n_lines = 0;
-    char *rest;
-
-    for (const char *at = text; *at; at++) n_lines += *at == '\n';
-    IO_TRY_GOTO(status, done, io_alloc(1, sizeof *manifest, (void **)&manifest));
-    IO_TRY_GOTO(status, done, io_alloc(n_lines, sizeof *manifest->cases, (void **)&manifest->cases));
-    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-        IO_TRY_GOTO(status, done, add_case(manifest, line));
-    *out = manifest;
-    manifest = NULL;
-done:
-    io_manifest_free(&manifest);
-    return status;
-}
-
-/* Collective. */
-static io_status share_manifest(const job_comm *world, const job_segment_options *options, io_manifest **out)
-{
-    io_status status = IO_OK;
-    char *text = NULL;
-
-    if (world->rank == 0) status = find_cases(options, out);
-    if (world->rank == 0 && status == IO_OK) status = print_manifest(*out, &text);
-    if (!job_all_ok(world, &status, NULL)) goto done;
-    IO_TRY_GOTO(status, done, job_comm_bcast_text(world, &text, 0));
-    if (world->rank != 0) status = read_manifest(text, out);
-    (void)job_all_ok(world, &status, NULL);
-done:
-    io_free(&text);
-    return status;
-}
 
 int64_t job_segment_count_slices(const io_grid *grid, pipe_orient orient)
 {
@@ -156,9 +34,9 @@ static void add_up(segment_plan *plan)
 {
     plan->n_done = plan->n_left = plan->slices_left = 0;
     for (size_t i = 0; i < plan->manifest->n_cases; i++) {
-        plan->to_do[i] = plan->is_done[i] ? 0 : plan->n_slices[i];
-        plan->n_done += plan->is_done[i] != 0;
-        plan->n_left += plan->is_done[i] == 0;
+        plan->to_do[i] = plan->is_done[i] || plan->is_left_out[i] ? 0 : plan->n_slices[i];
+        plan->n_done += !plan->is_left_out[i] && plan->is_done[i];
+        plan->n_left += !plan->is_left_out[i] && !plan->is_done[i];
         plan->slices_left += plan->to_do[i];
     }
 }
@@ -179,12 +57,12 @@ io_status job_segment_plan_create(const job_comm *world, const job_segment_optio
     io_status status;
     size_t n;
 
-    IO_TRY(share_manifest(world, options, &out->manifest));
+    IO_TRY(job_segment_cases_find(world, options, out));
     n = out->manifest->n_cases;
     status = n > INT_MAX ? IO_FAIL(IO_ERR_RANGE, "%zu cases are more than one run can take", n) : allocate_counts(out);
     if (!job_all_ok(world, &status, NULL)) return status;
     for (size_t i = (size_t)world->rank; i < n; i += (size_t)world->size)
-        read_header(&out->manifest->cases[i], options->pipe.orient, out, i);
+        if (!out->is_left_out[i]) read_header(&out->manifest->cases[i], options->pipe.orient, out, i);
     job_comm_sum(world, out->n_slices, (int)n);
     job_comm_sum(world, out->n_voxels, (int)n);
     job_comm_sum(world, out->image_bytes, (int)n);
@@ -195,6 +73,8 @@ io_status job_segment_plan_create(const job_comm *world, const job_segment_optio
 void job_segment_plan_free(segment_plan *plan)
 {
     io_manifest_free(&plan->manifest);
+    io_free(&plan->is_left_out);
+    io_free(&plan->old_failures);
     io_free(&plan->n_slices);
     io_free(&plan->n_voxels);
     io_free(&plan->image_bytes);
@@ -207,7 +87,7 @@ bool job_segment_plan_has_records(const job_comm *world, const pipe_outputs *out
     int64_t n_records = 0;
 
     for (size_t i = (size_t)world->rank; i < plan->manifest->n_cases; i += (size_t)world->size)
-        n_records += pipe_case_has_record(outputs, plan->manifest->cases[i].id);
+        n_records += !plan->is_left_out[i] && pipe_case_has_record(outputs, plan->manifest->cases[i].id);
     job_comm_sum(world, &n_records, 1);
     return n_records > 0;
 }
@@ -220,7 +100,7 @@ io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs 
         const io_case *c = &plan->manifest->cases[i];
         char reason[160] = "";
         bool is_done = false;
-        if (!pipe_case_has_record(outputs, c->id)) continue;
+        if (plan->is_left_out[i] || !pipe_case_has_record(outputs, c->id)) continue;
         if (pipe_case_check_done(outputs, c->id, c->path, &is_done, reason) != IO_OK)
             snprintf(reason, sizeof reason, "%.150s", io_last_error_text());
         plan->is_done[i] = is_done;

@@ -72,7 +72,7 @@ static void print_start(const segment_report *report)
 
     if (!event) return;
     (void)io_json_put_text(event, "version", SAMED_VERSION);
-    (void)io_json_put_number(event, "cases", (double)run->plan.manifest->n_cases);
+    (void)io_json_put_number(event, "cases", (double)(run->plan.n_done + run->plan.n_left));
     (void)io_json_put_number(event, "already_done", (double)run->plan.n_done);
     (void)io_json_put_number(event, "slices", (double)run->plan.slices_left);
     (void)io_json_put_number(event, "ranks", run->world.size);
@@ -144,7 +144,7 @@ static void print_cell(FILE *out, const char *text, char end)
 static io_status write_text(const segment_run *run, const char *name, const char *text)
 {
     char *path = NULL;
-    io_status status = io_path_join(run->options->output, name, &path);
+    io_status status = io_path_join(run->place, name, &path);
 
     if (status == IO_OK) status = io_file_write_text(path, text);
     io_free(&path);
@@ -174,6 +174,7 @@ static io_status write_failed(segment_report *report)
         print_cell(out, io_status_name(outcome->status), '\t');
         print_cell(out, outcome->text, '\n');
     }
+    if (report->run->plan.old_failures) fputs(report->run->plan.old_failures, out);
     fclose(out);
     status = write_text(report->run, "failed.tsv", text);
     free(text); /* of open_memstream, not of io_alloc */
@@ -304,7 +305,7 @@ static io_status add_counts(const segment_report *report, int64_t n_left, io_jso
     io_json *cases = NULL;
 
     IO_TRY_GOTO(status, done, io_json_create_object(&cases));
-    IO_TRY_GOTO(status, done, io_json_put_number(cases, "given", (double)report->run->plan.manifest->n_cases));
+    IO_TRY_GOTO(status, done, io_json_put_number(cases, "given", (double)(report->run->plan.n_done + report->run->plan.n_left)));
     IO_TRY_GOTO(status, done, io_json_put_number(cases, "done_before", (double)report->run->plan.n_done));
     IO_TRY_GOTO(status, done, io_json_put_number(cases, "done", (double)report->n_finished));
     IO_TRY_GOTO(status, done, io_json_put_number(cases, "failed", (double)report->n_failed));
@@ -323,6 +324,10 @@ static io_status add_settings(const segment_report *report, io_json *root)
     IO_TRY(io_json_put_text(root, "version", SAMED_VERSION));
     IO_TRY(io_json_put_text(root, "started", report->started_at));
     IO_TRY(io_json_put_text(root, "host", job_comm_host()));
+    if (run->options->shard.n > 0) {
+        IO_TRY(io_json_put_number(root, "shard", run->options->shard.index));
+        IO_TRY(io_json_put_number(root, "shards", run->options->shard.n));
+    }
     IO_TRY(io_json_put_number(root, "ranks", run->world.size));
     IO_TRY(io_json_put_number(root, "teams", run->team.n_teams));
     IO_TRY(io_json_put_number(root, "threads_of_rank_0", run->share.n_threads));
@@ -354,7 +359,7 @@ static io_status write_summary(const segment_report *report, int64_t n_left, int
     IO_TRY_GOTO(status, done, io_json_put_number(root, "seconds_to_first_slice", first_slice));
     IO_TRY_GOTO(status, done, io_json_put_number(root, "peak_memory_mb_of_rank_0", (double)usage.ru_maxrss / 1024));
     IO_TRY_GOTO(status, done, io_json_put_number(root, "exit", exit_code));
-    IO_TRY_GOTO(status, done, io_path_join(report->run->options->output, "run.json", &path));
+    IO_TRY_GOTO(status, done, io_path_join(report->run->place, "run.json", &path));
     status = io_json_write(root, path);
 done:
     io_free(&path);
@@ -379,8 +384,13 @@ static void print_end(segment_report *report, int64_t n_left, int exit_code)
     job_duration_text(job_time_now() - report->started, duration);
     io_log(IO_LOG_INFO, "%lld done, %lld done before, %lld failed, %lld left, in %s; results in %s", (long long)report->n_finished,
            (long long)report->run->plan.n_done, (long long)report->n_failed, (long long)n_left, duration, report->run->options->output);
-    if (report->n_failed > 0) io_log(IO_LOG_INFO, "failed cases are listed in %s/failed.tsv", report->run->options->output);
+    if (report->n_failed > 0) io_log(IO_LOG_INFO, "failed cases are listed in %s/failed.tsv", report->run->place);
     if (n_left > 0) io_log(IO_LOG_WARN, "stopped in good order by %s; start again with the same options to continue", job_stop_name());
+}
+
+static bool has_old_failures(const segment_report *report)
+{
+    return report->run->plan.old_failures && *report->run->plan.old_failures;
 }
 
 io_status job_segment_report_finish(segment_report *report, int *exit_code)
@@ -391,7 +401,7 @@ io_status job_segment_report_finish(segment_report *report, int *exit_code)
 
     job_progress_clear(&report->progress);
     *exit_code = choose_exit(report, n_left);
-    if (report->n_failed > 0) IO_TRY(write_failed(report));
+    if (report->n_failed > 0 || has_old_failures(report)) IO_TRY(write_failed(report));
     if (run->options->stats) IO_TRY(write_stats(run));
     IO_TRY(write_summary(report, n_left, *exit_code));
     print_end(report, n_left, *exit_code);
