@@ -10,7 +10,7 @@
 #include "io/json.h"
 #include "io/memory.h"
 
-enum { MAX_JSON_BYTES = 1 << 24, MAX_VALUE = 65535 /* of a uint16 label map */ };
+enum { MAX_JSON_BYTES = 1 << 24, NAME_BYTES = sizeof((io_label *)0)->name, MAX_WORDS = 16, MAX_VALUE = 65535 /* of a uint16 label map */ };
 
 /* SAMed's classes (Synapse / BTCV, in the order of its remapped labels) with colours that stay apart on a grey image. */
 static const io_label organs[] = {
@@ -21,8 +21,36 @@ static const io_label organs[] = {
 
 enum { N_ORGANS = sizeof organs / sizeof organs[0] };
 
-/* A colour for any label without one: hues a golden angle apart, so that neighbours in value never look alike. */
-static void pick_color(int value, uint8_t rgb[3])
+static int compare_words(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Lower case, words sorted and joined by one blank: sides stand before or behind the organ depending on who named it. */
+static void normalise(const char *name, char out[NAME_BYTES])
+{
+    char copy[NAME_BYTES], *words[MAX_WORDS], *rest = copy;
+    size_t n = 0, at = 0;
+
+    snprintf(copy, sizeof copy, "%s", name);
+    for (char *c = copy; *c; c++) *c = (char)(strchr("_-. ", *c) ? ' ' : tolower((unsigned char)*c));
+    for (char *word = strtok_r(copy, " ", &rest); word && n < MAX_WORDS; word = strtok_r(NULL, " ", &rest)) words[n++] = word;
+    qsort(words, n, sizeof *words, compare_words);
+    out[0] = '\0';
+    for (size_t i = 0; i < n; i++) at += (size_t)snprintf(out + at, NAME_BYTES - at, "%s%s", i ? " " : "", words[i]);
+}
+
+bool io_label_is_same_name(const char *a, const char *b)
+{
+    char x[NAME_BYTES], y[NAME_BYTES];
+
+    normalise(a, x);
+    normalise(b, y);
+    return !strcmp(x, y);
+}
+
+/* Hues a golden angle apart, so that neighbours in value never look alike. */
+static void pick_hue(int value, uint8_t rgb[3])
 {
     const int hue = value * 137 % 360; /* degrees */
     const int rise = 40 + 215 * (hue % 60) / 60, fall = 295 - rise;
@@ -30,6 +58,14 @@ static void pick_color(int value, uint8_t rgb[3])
     const int levels[4] = {40, rise, 255, fall};
 
     for (int i = 0; i < 3; i++) rgb[i] = (uint8_t)(value == 0 ? 0 : levels[order[hue / 60][i]]);
+}
+
+/* A colour for a label without one: an organ of SAMed's looks the same in every table, whatever its value. */
+static void pick_color(io_label *label)
+{
+    pick_hue(label->value, label->rgb);
+    for (size_t i = 1; i < N_ORGANS; i++)
+        if (io_label_is_same_name(label->name, organs[i].name)) memcpy(label->rgb, organs[i].rgb, sizeof label->rgb);
 }
 
 static io_status create(size_t n_labels, io_labels **out)
@@ -66,7 +102,7 @@ io_status io_labels_default(int n_classes, io_labels **out)
         }
         label->value = value;
         snprintf(label->name, sizeof label->name, "class_%d", value);
-        pick_color(value, label->rgb);
+        pick_color(label);
     }
     (*out)->n_labels = (size_t)n_classes;
     return IO_OK;
@@ -137,7 +173,7 @@ static io_status read_color(const io_json *colors, const char *path, io_label *l
     const io_json *node = colors ? io_json_get(colors, label->name) : NULL;
     const char *text = node ? io_json_text(node) : NULL;
 
-    pick_color(label->value, label->rgb);
+    pick_color(label);
     if (!node) return IO_OK;
     if (!text || strlen(text) != 7 || text[0] != '#')
         return IO_FAIL(IO_ERR_FORMAT, "%s: the colour of \"%s\" should be \"#rrggbb\"", path, label->name);

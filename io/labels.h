@@ -2,6 +2,7 @@
 #ifndef IO_LABELS_H
 #define IO_LABELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,9 +22,11 @@ typedef struct io_labels {
 /* SAMed's eight organs and the background with colours (n_classes 9: spec 7), else "class_1" ...; n_classes counts the background. */
 io_status io_labels_default(int n_classes, io_labels **out);
 /* nnU-Net / MSD dataset.json ("labels": {"background": 0, "liver": 1} or {"1": "liver"}), or a bare object of either kind;
- * optional "colors": {"liver": "#rrggbb"}. */
+ * optional "colors": {"liver": "#rrggbb"}; without, SAMed's organs keep their colours whatever their values. */
 io_status io_labels_read(const char *path, io_labels **out);
 const io_label *io_labels_find(const io_labels *labels, int value); /* NULL when absent */
+/* "kidney_right", "right kidney" and "Kidney-Right" are one name. */
+bool io_label_is_same_name(const char *a, const char *b);
 void io_labels_free(io_labels **labels);
 
 io_status io_labels_write_bids(const io_labels *labels, const char *path);    /* index name color, tab-separated (BIDS _dseg.tsv) */

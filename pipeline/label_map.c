@@ -10,7 +10,7 @@
 #include "io/json.h"
 #include "io/memory.h"
 
-enum { MAX_MAP_BYTES = 1 << 22, MAX_NAME = 128, MAX_WORDS = 16 };
+enum { MAX_MAP_BYTES = 1 << 22 };
 
 typedef struct ready_entry {
     int value;
@@ -101,34 +101,6 @@ void pipe_label_map_free(pipe_label_map **map)
     io_free(map);
 }
 
-static int compare_words(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Lower case, words sorted and joined by one blank: sides stand before or behind the organ depending on who named it. */
-static void normalise(const char *name, char out[MAX_NAME])
-{
-    char copy[MAX_NAME], *words[MAX_WORDS], *rest = copy;
-    size_t n = 0, at = 0;
-
-    snprintf(copy, sizeof copy, "%s", name);
-    for (char *c = copy; *c; c++) *c = (char)(strchr("_-. ", *c) ? ' ' : tolower((unsigned char)*c));
-    for (char *word = strtok_r(copy, " ", &rest); word && n < MAX_WORDS; word = strtok_r(NULL, " ", &rest)) words[n++] = word;
-    qsort(words, n, sizeof *words, compare_words);
-    out[0] = '\0';
-    for (size_t i = 0; i < n; i++) at += (size_t)snprintf(out + at, MAX_NAME - at, "%s%s", i ? " " : "", words[i]);
-}
-
-static bool is_same_name(const char *a, const char *b)
-{
-    char x[MAX_NAME], y[MAX_NAME];
-
-    normalise(a, x);
-    normalise(b, y);
-    return !strcmp(x, y);
-}
-
 static int find_organ(const io_labels *labels, const char *name)
 {
     int organ = 0;
@@ -136,7 +108,7 @@ static int find_organ(const io_labels *labels, const char *name)
     for (size_t i = 0; i < labels->n_labels; i++) {
         if (labels->labels[i].value == 0) continue;
         organ++;
-        if (is_same_name(labels->labels[i].name, name)) return organ;
+        if (io_label_is_same_name(labels->labels[i].name, name)) return organ;
     }
     return 0;
 }
@@ -144,7 +116,7 @@ static int find_organ(const io_labels *labels, const char *name)
 int pipe_label_map_find(const pipe_label_map *map, const char *name)
 {
     for (size_t i = 0; i < map->n_names; i++)
-        if (is_same_name(map->names[i], name)) return map->name_organs[i];
+        if (io_label_is_same_name(map->names[i], name)) return map->name_organs[i];
     return find_organ(map->labels, name);
 }
 
@@ -198,7 +170,7 @@ static io_status read_target(const pipe_label_map *map, const char *path, const 
     *organ = 0;
     if (name) {
         *organ = find_organ(map->labels, name);
-        if (*organ || is_same_name(name, "background")) return IO_OK;
+        if (*organ || io_label_is_same_name(name, "background")) return IO_OK;
         return IO_FAIL(IO_ERR_MISMATCH, "%s: \"%s\" goes to \"%s\", which the label table does not name", path, io_json_key(member), name);
     }
     if (!io_json_number(member, &number))

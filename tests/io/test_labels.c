@@ -62,6 +62,19 @@ static void test_styles_of_dataset_json(void **state)
     }
 }
 
+static void test_organs_keep_their_colours(void **state)
+{
+    io_labels *samed = NULL, *labels = NULL;
+
+    check_ok(io_labels_default(9, &samed));
+    check_ok(read_text("{\"labels\": {\"Liver\": 1, \"kidney_right\": 5, \"heart\": 7}, \"colors\": {\"heart\": \"#010203\"}}", &labels));
+    assert_memory_equal(labels->labels[1].rgb, io_labels_find(samed, 5)->rgb, 3);
+    assert_memory_equal(labels->labels[2].rgb, io_labels_find(samed, 2)->rgb, 3);
+    assert_memory_equal(labels->labels[3].rgb, "\1\2\3", 3);
+    io_labels_free(&labels);
+    io_labels_free(&samed);
+}
+
 static void test_refusals(void **state)
 {
     static const struct {
@@ -150,8 +163,12 @@ static void test_large_tables_are_whole(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_samed_organs),       cmocka_unit_test(test_styles_of_dataset_json), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_tables_for_viewers), cmocka_unit_test(test_large_tables_are_whole),
+        cmocka_unit_test(test_samed_organs),
+        cmocka_unit_test(test_styles_of_dataset_json),
+        cmocka_unit_test(test_organs_keep_their_colours),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_tables_for_viewers),
+        cmocka_unit_test(test_large_tables_are_whole),
     };
     check_ok(io_folder_create("labels"));
     if (chdir("labels") != 0) return 1;
