@@ -187,13 +187,35 @@ static void tell_plan(const train_run *run)
            run->world.size == 1 ? "" : "s");
 }
 
+/* Rank 0. An earlier run's marker says nothing about this one. */
+static io_status open_output(train_run *run)
+{
+    static const char *const names[] = {"done"};
+
+    IO_TRY(job_output_open(run->options->output, &run->lock));
+    return job_output_remove(run->options->output, names, 1);
+}
+
+/* Rank 0, last: the marker's presence says that everything else is there. A run that was stopped has none. */
+static io_status mark_done(const train_run *run, int exit_code)
+{
+    io_status status;
+    char *path = NULL;
+
+    if (exit_code != JOB_EXIT_DONE) return IO_OK;
+    IO_TRY(io_path_join(run->options->output, "done", &path));
+    status = io_file_write_text(path, "0\n");
+    io_free(&path);
+    return status;
+}
+
 /* Collective. */
 static int train(train_run *run)
 {
     int exit_code = JOB_EXIT_RUN;
     io_status status = IO_OK;
 
-    if (run->world.rank == 0) status = job_output_open(run->options->output, &run->lock);
+    if (run->world.rank == 0) status = open_output(run);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     status = resume(run);
     if (status != IO_OK) return job_exit_leave(&run->world, status, job_exit_of(status));
@@ -201,6 +223,8 @@ static int train(train_run *run)
     if (run->world.rank == 0) status = job_train_log_open(run);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     status = job_train_loop(run, &exit_code);
+    if (status == IO_OK && run->world.rank == 0) status = mark_done(run, exit_code);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     return job_exit_leave(&run->world, status, status == IO_OK ? exit_code : JOB_EXIT_RUN);
 }
 

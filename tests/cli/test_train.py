@@ -109,11 +109,13 @@ class Train(unittest.TestCase):
             self.assertIn("start again with the same options to continue", errors)
             steps = len(log_of(out))
             self.assertLess(steps, 30)
+            self.assertFalse(os.path.exists(os.path.join(out, "done")))
             self.assertIn(f"checkpoint_{steps:09d}.safetensors", os.listdir(out))
             self.assertEqual(samed.leftovers(out), [])
             samed.check(train(out, "--steps", 30, "--checkpoints", 1))
             self.assertEqual(weights_of(out), weights_of(self.out("whole")))
             self.assertEqual(len(log_of(out)), 30)
+            self.assertTrue(os.path.exists(os.path.join(out, "done")))
 
     def test_killed_runs_go_on(self):
         samed.check(train(self.out("whole"), "--steps", 12, "--checkpoints", 1))
