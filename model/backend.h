@@ -34,14 +34,53 @@ typedef struct model_backend model_backend; /* a device: its threads, streams, s
 typedef struct model_matrix model_matrix;   /* a constant weight [n_out, n_in], packed as the device likes it */
 typedef struct model_relpos model_relpos;   /* the constants of one block's attention, packed likewise */
 
+typedef struct model_slicer model_slicer;   /* how raw slices of one volume become images, and labels go back to its grid */
+typedef struct model_graph model_graph;     /* recorded operations */
+
+/* Voxels as they are stored; wider types reach the device as f32. */
+typedef enum model_voxel {
+    MODEL_VOXEL_INT8,
+    MODEL_VOXEL_UINT8,
+    MODEL_VOXEL_INT16,
+    MODEL_VOXEL_UINT16,
+    MODEL_VOXEL_INT32,
+    MODEL_VOXEL_UINT32,
+    MODEL_VOXEL_F32
+} model_voxel;
+
+/* One axis of a zoom (spec 5.3), host arrays: which inputs each output takes, and how much of the prefiltered values. */
+typedef struct model_zoom_axis {
+    int n_in, n_out;
+    const int32_t *index;   /* [n_out][4]; index[k][0] is -1 where the output is outside, which makes it 0 */
+    const double *weight;   /* [n_out][4] */
+    const int32_t *nearest; /* [n_out] for order 0; -1 outside */
+} model_zoom_axis;
+
+typedef struct model_zoom {
+    model_zoom_axis rows, cols;
+} model_zoom;
+
+/* The way of one volume's slices [rows][cols] to images [S][S]: value = (float)(slope * voxel + inter), clipped to low .. high, less low,
+ * by range, in f32 (spec 7); then first and second, cubic with prefilter in double and rounded to f32 after each (spec 5.3); NULL: left
+ * out. Labels go back by back, order 0. Borrowed during the call. */
+typedef struct model_slicing {
+    int rows, cols, image_size;
+    model_voxel voxel;
+    double slope, inter;
+    float low, high, range;
+    const model_zoom *first, *second, *back;
+} model_slicing;
+
 /* beta1, beta2, epsilon and the decoupled weight decay of AdamW. */
 typedef struct model_adamw {
     float beta1, beta2, epsilon, decay;
 } model_adamw;
 
+enum { MODEL_LANES = 2 }; /* batches on a device at the same time: one is copied while the other is computed */
+
 typedef struct model_ops {
     const char *name;    /* "cpu", "cuda" */
-    int slices_per_pass; /* how many slices the encoder hands over at once: 1 on the CPU, where batches gain nothing */
+    int slices_per_pass; /* how many slices each pass has, always: 1 on the CPU, where batches gain nothing */
     int row_pad;         /* elements to add to a row's stride, so that long rows do not alias in the cache */
 
     /* ---- memory: 64-byte aligned, zeroed; sizes in bytes */
@@ -93,6 +132,32 @@ typedef struct model_ops {
     io_status (*masks_forward)(model_backend *backend, float *logits, model_rows hyper, model_rows features, int B, int K, int n, int C);
     /* Upsamples logits [B,K,L,L] to [B,S,S] bilinearly (align_corners false, spec 4.3) and writes the first largest channel. Overwrites. */
     io_status (*labels_forward)(model_backend *backend, uint16_t *labels, const float *logits, int B, int K, int L, int S);
+
+    /* ---- raw slices in, labels out; all NULL on a device that leaves this to the host, as the CPU does */
+    /* Tables and scratch for B slices at once. */
+    io_status (*slicer_create)(model_backend *backend, const model_slicing *slicing, int B, model_slicer **out);
+    void (*slicer_free)(model_backend *backend, model_slicer **slicer);
+    /* images [B,S,S] f32 from raw [B,rows,cols] of the slicing's voxels: the bits that pipeline/slices.h makes. Overwrites. */
+    io_status (*images_forward)(model_backend *backend, float *images, const void *raw, const model_slicer *slicer, int B);
+    /* out [B,rows,cols] of label_bytes (1 or 2) from labels [B,S,S]. Overwrites. */
+    io_status (*labels_back)(model_backend *backend, void *out, const uint16_t *labels, const model_slicer *slicer, int label_bytes, int B);
+    /* Host memory that the device copies at full speed, while it computes. Any thread. */
+    io_status (*host_create)(model_backend *backend, size_t n_bytes, void **out);
+    void (*host_free)(model_backend *backend, void **memory);
+    /* Copies while other lanes compute. Operations issued after it wait for the copy; it waits for the operations that were issued when the
+     * lane's last upload was used up (its download_begin). host_from must stay until lane_finish. */
+    io_status (*upload_begin)(model_backend *backend, int lane, void *to, const void *host_from, size_t n_bytes);
+    /* Copies after the operations issued so far; the operations issued later do not wait for it. */
+    io_status (*download_begin)(model_backend *backend, int lane, void *host_to, const void *from, size_t n_bytes);
+    /* Waits until the lane's download has come. */
+    io_status (*lane_finish)(model_backend *backend, int lane);
+
+    /* ---- recording, NULL where it gains nothing. Between begin and end operations are recorded, not done; nothing may be uploaded,
+     * downloaded, created or freed meanwhile. graph_launch does them, on the same memory. */
+    io_status (*graph_begin)(model_backend *backend);
+    io_status (*graph_end)(model_backend *backend, model_graph **out);
+    io_status (*graph_launch)(model_backend *backend, const model_graph *graph);
+    void (*graph_free)(model_backend *backend, model_graph **graph);
 
     /* ---- training, all in f32. The gradient of a product's input needs no operation of its own: it is linear_forward (conv3x3_forward)
      * with the transposed weight. Gradients of weights add to what is there, and a NULL one is of a frozen weight and left out. */
