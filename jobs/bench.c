@@ -200,7 +200,7 @@ static io_status run_bench(const bench_options *options, bench_result *result)
     model_config_name(&config, result->network);
     result->flop = model_sam_flop(&config);
     start = job_time_now();
-    IO_TRY_GOTO(status, done, model_sam_create(device, &config, sam, adapter, options->batch, &network));
+    IO_TRY_GOTO(status, done, model_sam_create(device, &config, sam, adapter, &network));
     result->load_s = job_time_now() - start;
     io_tensors_free(&adapter);
     io_tensors_free(&sam);

@@ -72,6 +72,7 @@ static io_status skip_done(segment_run *run, bool *is_identified)
 
 static io_status start_rank(segment_run *run)
 {
+    run->batch = model_flow_is_offered(run->weights.device) ? model_flow_batch(run->weights.device) : run->options->batch;
     if (run->world.rank == 0) IO_TRY(job_segment_report_create(run, &run->report));
     IO_TRY(job_queue_create(run->plan.to_do, run->plan.manifest->n_cases, &run->queue));
     IO_TRY(job_segment_reader_start(run, &run->reader));
@@ -97,11 +98,12 @@ static io_status start(segment_run *run, bool is_identified)
 
     job_team_create(&run->world, job_segment_team_size(run->options, &run->plan, run->world.size), &run->team);
     warn_memory(run);
-    status = start_rank(run);
+    status = job_segment_device_open(run->options, &run->share, &run->weights);
+    if (status == IO_OK) status = start_rank(run);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     events.context = run->report;
     IO_TRY(job_post_create(&run->world, &run->team, run->queue, &events, &run->post));
-    status = job_segment_weights_pack(run->options, &run->share, &run->weights);
+    status = job_segment_weights_pack(&run->weights, run->outputs.label_bytes);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     if (!is_identified) IO_TRY(job_segment_weights_identify(&run->world, &run->weights));
     return job_selfcheck_report(&run->world, &run->share, run->team.comm.size, run->weights.device->description);

@@ -30,6 +30,7 @@
 #include "jobs/progress.h"
 #include "jobs/queue.h"
 #include "jobs/team.h"
+#include "model/flow.h"
 #include "model/sam.h"
 #include "pipeline/case.h"
 
@@ -57,6 +58,7 @@ typedef struct segment_weights {
     model_config config;
     model_device *device;
     model_sam *network;
+    model_flow *flow; /* where the device makes the images itself; else NULL */
     io_labels *names;
     char *names_xml;
     char sam_sha256[65], adapter_sha256[65];
@@ -90,7 +92,7 @@ typedef struct segment_item {
     segment_work *work;
     int64_t first; /* BATCH: index in this rank's share of the batch's first slice */
     int n;         /* slices */
-    float *images; /* [n][S][S]; goes back to the reader */
+    void *slices;  /* images [n][S][S] f32, or raw [batch][rows][cols], which zeros fill up; goes back to the reader */
 } segment_item;
 
 typedef struct segment_reader segment_reader;
@@ -114,6 +116,7 @@ typedef struct segment_run {
     segment_reader *reader;
     segment_writer *writer;
     bool has_told_stop, is_polling;
+    int batch;                   /* slices of one call */
     double started, first_slice; /* seconds, monotonic; first_slice when the network got its first slice, 0 before */
 } segment_run;
 
@@ -142,8 +145,10 @@ io_status job_segment_dry_run(const segment_run *run, int *exit_code);
 /* segment_weights.c */
 /* Collective. Opens the files, infers the network, reads the labels and starts the hash thread of rank 0. */
 io_status job_segment_weights_open(const job_comm *world, const job_segment_options *options, segment_weights *weights);
-/* Packs the network onto the device. */
-io_status job_segment_weights_pack(const job_segment_options *options, const job_device_share *share, segment_weights *weights);
+/* Opens the rank's device: it decides who makes the images. */
+io_status job_segment_device_open(const job_segment_options *options, const job_device_share *share, segment_weights *weights);
+/* Packs the network onto the device; label_bytes of what comes back. */
+io_status job_segment_weights_pack(segment_weights *weights, int label_bytes);
 /* Collective. Waits for the hashes and makes them known to all ranks. */
 io_status job_segment_weights_identify(const job_comm *world, segment_weights *weights);
 void job_segment_weights_free(segment_weights *weights);
@@ -154,7 +159,7 @@ io_status job_segment_reader_start(const segment_run *run, segment_reader **out)
 void job_segment_reader_add(segment_reader *reader, int64_t case_index);
 /* The next item; false when none came within timeout_ms. */
 bool job_segment_reader_take(segment_reader *reader, segment_item *item, int timeout_ms);
-void job_segment_reader_return(segment_reader *reader, float *images);
+void job_segment_reader_return(segment_reader *reader, void *slices);
 void job_segment_reader_free(segment_reader **reader);
 void job_segment_work_free(segment_work **work);
 

@@ -81,7 +81,7 @@ done:
 
 double job_segment_memory_estimate(const segment_run *run, const model_config *config)
 {
-    const double network = (double)model_sam_estimate_bytes(config, run->options->precision, run->options->batch);
+    const double network = (double)model_sam_estimate_bytes(config, run->options->precision, 1);
     const int batch = run->options->batch, n_images = job_segment_batches_ahead(batch) * batch;
     const double images = (double)n_images * config->image_size * config->image_size * (double)sizeof(float);
     const int label_bytes = config->n_channels > 256 ? 2 : 1;

@@ -22,9 +22,12 @@ static const double grace_s = 25;
 /* The labels of one network call and of one slice, reused. */
 typedef struct loop_state {
     segment_run *run;
-    segment_work *work; /* under way */
-    uint16_t *labels;   /* [batch][S][S] */
-    uint16_t *slice;    /* [rows][cols] of the case under way */
+    segment_work *work;              /* under way */
+    uint16_t *labels;                /* [batch][S][S]; NULL where the device brings them back to the grid */
+    uint16_t *slice;                 /* [rows][cols] of the case under way, likewise */
+    size_t slice_bytes;              /* of its labels as they will be written */
+    segment_item begun[MODEL_LANES]; /* raw batches on the device, oldest first */
+    int n_begun;
     job_announcement next;
     bool has_asked, has_announced, has_read_ahead;
     int64_t n_reported; /* slices of this case that rank 0 knows of */
@@ -135,53 +138,117 @@ static bool would_take_too_long(const loop_state *state, int64_t n_left)
 
 static io_status put_slice(void *context, int64_t k, const void *labels)
 {
-    loop_state *state = context;
-    const segment_work *work = state->work;
-    const size_t n = (size_t)work->body->rows * (size_t)work->body->cols;
-    const uint8_t *narrow = labels;
+    const loop_state *state = context;
 
-    if (state->run->outputs.label_bytes == 2) {
-        memcpy(state->slice, labels, n * 2);
-    } else {
-        for (size_t i = 0; i < n; i++) state->slice[i] = narrow[i];
-    }
-    return pipe_labelmap_put(work->map, k, state->slice);
+    return pipe_labelmap_put(state->work->map, k, labels);
 }
 
-/* A member keeps its slices until the team gathers, as narrow as they will be written. */
-static void keep_slice(loop_state *state, int64_t i, int64_t k)
+/* Labels [rows][cols] of the share's slice i: in place at the leader, kept by a member until the team gathers. */
+static io_status take_slice(loop_state *state, int64_t i, const void *labels)
 {
     segment_work *work = state->work;
-    const size_t n = (size_t)work->body->rows * (size_t)work->body->cols;
-    const size_t label_bytes = (size_t)state->run->outputs.label_bytes;
-    uint8_t *narrow = work->share + (size_t)i * n * label_bytes;
+    const int64_t k = job_team_share_at(&state->run->team, i);
 
+    if (work->map) return pipe_labelmap_put(work->map, k, labels);
     work->share_ks[i] = k;
-    if (label_bytes == 2)
-        memcpy(narrow, state->slice, n * 2);
-    else
-        for (size_t p = 0; p < n; p++) narrow[p] = (uint8_t)state->slice[p];
+    memcpy(work->share + (size_t)i * state->slice_bytes, labels, state->slice_bytes);
+    return IO_OK;
 }
 
+static void abort_network(const loop_state *state)
+{
+    const segment_run *run = state->run;
+
+    job_abort(JOB_EXIT_RUN, "case %s: the network failed: %s", run->plan.manifest->cases[state->work->case_index].id, io_last_error());
+}
+
+/* slice [n] of uint16, as narrow as it will be written. */
+static void narrow_labels(uint16_t *slice, size_t n)
+{
+    uint8_t *bytes = (uint8_t *)slice;
+
+    for (size_t i = 0; i < n; i++) bytes[i] = (uint8_t)slice[i];
+}
+
+/* Images made here, labels brought back here. */
+static io_status segment_images(loop_state *state, const segment_item *item)
+{
+    const segment_run *run = state->run;
+    const size_t image_pixels = (size_t)run->options->pipe.image_size * (size_t)run->options->pipe.image_size;
+    const double start = job_time_now();
+
+    if (model_sam_segment(run->weights.network, item->slices, item->n, state->labels) != IO_OK) abort_network(state);
+    state->work->model_s += job_time_now() - start;
+    for (int b = 0; b < item->n; b++) {
+        pipe_labels_zoom_back(state->work->body->slices, state->labels + (size_t)b * image_pixels, state->slice);
+        if (run->outputs.label_bytes == 1) narrow_labels(state->slice, state->slice_bytes);
+        IO_TRY(take_slice(state, item->first + b, state->slice));
+    }
+    return IO_OK;
+}
+
+/* The oldest batch on the device comes back. */
+static io_status finish_batch(loop_state *state)
+{
+    segment_run *run = state->run;
+    const segment_item item = state->begun[0];
+    const double start = job_time_now();
+    const void *labels;
+    io_status status = IO_OK;
+
+    if (model_flow_finish(run->weights.flow, &labels) != IO_OK) abort_network(state);
+    state->work->model_s += job_time_now() - start;
+    for (int b = 0; b < item.n && status == IO_OK; b++)
+        status = take_slice(state, item.first + b, (const uint8_t *)labels + (size_t)b * state->slice_bytes);
+    memmove(state->begun, state->begun + 1, (size_t)--state->n_begun * sizeof state->begun[0]);
+    job_segment_reader_return(run->reader, item.slices);
+    return status;
+}
+
+/* Raw slices: the batch before this one is finished while the device works on this one. */
+static io_status segment_raw(loop_state *state, const segment_item *item)
+{
+    const double start = job_time_now();
+
+    if (model_flow_begin(state->run->weights.flow, item->slices) != IO_OK) abort_network(state);
+    state->work->model_s += job_time_now() - start;
+    state->begun[state->n_begun++] = *item;
+    return state->n_begun == MODEL_LANES ? finish_batch(state) : IO_OK;
+}
+
+/* The reader's buffer goes back as soon as it was read. */
 static io_status segment_batch(loop_state *state, const segment_item *item)
 {
     segment_run *run = state->run;
-    const size_t pixels = (size_t)run->options->pipe.image_size * (size_t)run->options->pipe.image_size;
-    const double start = job_time_now();
+    io_status status;
 
-    if (run->first_slice == 0) run->first_slice = start;
-    if (model_sam_segment(run->weights.network, item->images, item->n, state->labels) != IO_OK)
-        job_abort(JOB_EXIT_RUN, "case %s: the network failed: %s", run->plan.manifest->cases[item->work->case_index].id, io_last_error());
-    item->work->model_s += job_time_now() - start;
-    for (int b = 0; b < item->n; b++) {
-        const int64_t k = job_team_share_at(&run->team, item->first + b);
-        pipe_labels_zoom_back(item->work->body->slices, state->labels + (size_t)b * pixels, state->slice);
-        if (run->team.comm.rank == 0)
-            IO_TRY(pipe_labelmap_put(item->work->map, k, state->slice));
-        else
-            keep_slice(state, item->first + b, k);
+    if (run->first_slice == 0) run->first_slice = job_time_now();
+    if (run->weights.flow) return segment_raw(state, item);
+    status = segment_images(state, item);
+    job_segment_reader_return(run->reader, item->slices);
+    return status;
+}
+
+/* What is still on the device, whether it is wanted or not. */
+static io_status finish_batches(loop_state *state, io_status status)
+{
+    while (state->n_begun > 0) {
+        const io_status finished = finish_batch(state);
+        if (status == IO_OK) status = finished;
     }
-    return IO_OK;
+    return status;
+}
+
+static io_status prepare_device(loop_state *state, size_t n_pixels)
+{
+    model_slicing slicing;
+
+    if (state->run->weights.flow) {
+        pipe_slices_slicing(state->work->body->slices, &slicing);
+        return model_flow_volume(state->run->weights.flow, &slicing);
+    }
+    io_free(&state->slice);
+    return io_alloc(n_pixels, sizeof *state->slice, (void **)&state->slice);
 }
 
 /* Room for the case's labels. */
@@ -189,16 +256,15 @@ static io_status prepare_case(loop_state *state)
 {
     segment_run *run = state->run;
     segment_work *work = state->work;
-    size_t slice_bytes;
+    size_t n_pixels;
 
     work->n_share = job_team_share_count(&run->team, work->body->n_slices);
-    IO_TRY(io_size_mul((size_t)work->body->rows, (size_t)work->body->cols, &slice_bytes));
-    io_free(&state->slice);
-    IO_TRY(io_alloc(slice_bytes, sizeof *state->slice, (void **)&state->slice));
+    IO_TRY(io_size_mul((size_t)work->body->rows, (size_t)work->body->cols, &n_pixels));
+    IO_TRY(io_size_mul(n_pixels, (size_t)run->outputs.label_bytes, &state->slice_bytes));
+    IO_TRY(prepare_device(state, n_pixels));
     if (run->team.comm.rank == 0) return pipe_labelmap_create(work->body->slices, run->outputs.label_bytes, &work->map);
     IO_TRY(io_alloc((size_t)work->n_share, sizeof *work->share_ks, (void **)&work->share_ks));
-    IO_TRY(io_size_mul(slice_bytes, (size_t)run->outputs.label_bytes, &slice_bytes));
-    return io_alloc((size_t)work->n_share, slice_bytes, (void **)&work->share);
+    return io_alloc((size_t)work->n_share, state->slice_bytes, (void **)&work->share);
 }
 
 /* Progress of the team, judged by the leader's own share. */
@@ -216,7 +282,7 @@ static void tell_progress(loop_state *state, int64_t n_share_done)
 /* This rank's share, batch by batch, until the reader's END. */
 static io_status segment_share(loop_state *state)
 {
-    const int ask_before = state->run->options->batch > ASK_BEFORE ? state->run->options->batch : ASK_BEFORE;
+    const int ask_before = state->run->batch > ASK_BEFORE ? state->run->batch : ASK_BEFORE;
     io_status status = IO_OK;
     segment_work *work = state->work;
 
@@ -225,21 +291,23 @@ static io_status segment_share(loop_state *state)
         advance_next(state, n_left <= ask_before); /* before the call too: one batch may be the whole case */
         if (status == IO_OK && would_take_too_long(state, n_left))
             status = IO_FAIL(IO_ERR_STOPPED, "dropped for %s: %lld slices were left", job_stop_name(), (long long)n_left);
-        if (status == IO_OK) status = segment_batch(state, &item);
+        if (status == IO_OK)
+            status = segment_batch(state, &item);
+        else
+            job_segment_reader_return(state->run->reader, item.slices);
         if (status != IO_OK) atomic_store(&work->is_dropped, true);
-        job_segment_reader_return(state->run->reader, item.images);
         if (status == IO_OK) tell_progress(state, item.first + item.n);
         advance_next(state, n_left - item.n <= ask_before);
         job_segment_poll(state->run);
     }
-    return status;
+    return finish_batches(state, status);
 }
 
 static void drain_case(loop_state *state)
 {
     atomic_store(&state->work->is_dropped, true);
     for (segment_item item = take_item(state); item.kind != SEGMENT_END; item = take_item(state))
-        job_segment_reader_return(state->run->reader, item.images);
+        job_segment_reader_return(state->run->reader, item.slices);
 }
 
 static void report_failure(loop_state *state, io_status status, const char *stage)
@@ -373,7 +441,7 @@ io_status job_segment_loop(segment_run *run)
     loop_state state = {.run = run};
     const size_t pixels = (size_t)run->options->pipe.image_size * (size_t)run->options->pipe.image_size;
 
-    status = io_alloc((size_t)run->options->batch * pixels, sizeof *state.labels, (void **)&state.labels);
+    if (!run->weights.flow) status = io_alloc((size_t)run->batch * pixels, sizeof *state.labels, (void **)&state.labels);
     if (!job_all_ok(&run->world, &status, NULL)) goto done;
     job_comm_set_idle(job_segment_poll, run);
     run_cases(&state);

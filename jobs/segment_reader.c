@@ -7,16 +7,18 @@
 #include "jobs/segment.h"
 
 enum {
-    MAX_CASES_AHEAD = 4 /* the case under way, the next one, and room to spare: adding never waits */
+    MAX_CASES_AHEAD = 4,          /* the case under way, the next one, and room to spare: adding never waits */
+    RAW_BATCHES = MODEL_LANES + 2 /* one in each lane of the device, one waiting, one being filled */
 };
 
 struct segment_reader {
     const segment_run *run;
     job_channel *cases;   /* int64_t, from the main thread */
     job_channel *items;   /* segment_item, to the main thread */
-    job_channel *buffers; /* float *, empty ones */
-    float *images;        /* [batches ahead][batch][S][S] */
-    void *scratch;        /* of the case under way */
+    job_channel *buffers; /* void *, empty ones */
+    void *slices;         /* [batches ahead][buffer_bytes]; of the device, if it takes raw slices */
+    size_t buffer_bytes;
+    void *scratch; /* of the case under way */
     pthread_t thread;
     bool is_running;
 };
@@ -31,13 +33,59 @@ void job_segment_work_free(segment_work **work)
     io_free(work);
 }
 
-static void open_case(const segment_run *run, segment_work *work)
+static bool takes_raw(const segment_run *run)
 {
+    return model_flow_is_offered(run->weights.device);
+}
+
+/* The buffers were made for the slices that the headers announced. */
+static io_status check_room(const segment_reader *reader, const segment_work *work)
+{
+    const size_t slice_bytes = pipe_slices_raw_bytes(work->body->slices);
+
+    if (!takes_raw(reader->run) || slice_bytes * (size_t)reader->run->batch <= reader->buffer_bytes) return IO_OK;
+    return IO_FAIL(IO_ERR_MISMATCH, "slices of %zu bytes; at the start of the run the largest of all had %zu: was the file replaced?",
+                   slice_bytes, reader->buffer_bytes / (size_t)reader->run->batch);
+}
+
+static io_status open_body(segment_reader *reader, segment_work *work)
+{
+    const segment_run *run = reader->run;
     const io_case *c = &run->plan.manifest->cases[work->case_index];
 
+    IO_TRY(pipe_case_open(c->id, c->path, &run->options->pipe, &work->body, &work->stage));
+    IO_TRY(check_room(reader, work));
+    return io_alloc(pipe_slices_scratch_bytes(work->body->slices), 1, &reader->scratch);
+}
+
+static void open_case(segment_reader *reader, segment_work *work)
+{
     work->stage = "read";
-    work->status = pipe_case_open(c->id, c->path, &run->options->pipe, &work->body, &work->stage);
+    work->status = open_body(reader, work);
     if (work->status != IO_OK) snprintf(work->text, sizeof work->text, "%s", io_last_error_text());
+}
+
+static void fill_images(const segment_reader *reader, const segment_work *work, segment_item *item)
+{
+    const segment_run *run = reader->run;
+    const size_t image_pixels = (size_t)run->options->pipe.image_size * (size_t)run->options->pipe.image_size;
+    float *images = item->slices;
+
+    for (int b = 0; b < item->n; b++)
+        pipe_slices_image(work->body->slices, job_team_share_at(&run->team, item->first + b), images + (size_t)b * image_pixels,
+                          reader->scratch);
+}
+
+/* Slices that are not there are zeros: every batch has the same shape. */
+static void fill_raw(const segment_reader *reader, const segment_work *work, segment_item *item)
+{
+    const segment_run *run = reader->run;
+    const size_t slice_bytes = pipe_slices_raw_bytes(work->body->slices);
+    uint8_t *raw = item->slices;
+
+    for (int b = 0; b < item->n; b++)
+        pipe_slices_raw(work->body->slices, job_team_share_at(&run->team, item->first + b), raw + (size_t)b * slice_bytes, reader->scratch);
+    memset(raw + (size_t)item->n * slice_bytes, 0, (size_t)(run->batch - item->n) * slice_bytes);
 }
 
 /* Makes batch after batch of this rank's share until the end, or until the main thread drops the case. False when the run ends. */
@@ -45,16 +93,17 @@ static bool make_batches(segment_reader *reader, segment_work *work)
 {
     const segment_run *run = reader->run;
     const int64_t n_share = job_team_share_count(&run->team, work->body->n_slices);
-    const size_t image_pixels = (size_t)run->options->pipe.image_size * (size_t)run->options->pipe.image_size;
 
-    for (int64_t first = 0; first < n_share && !atomic_load(&work->is_dropped); first += run->options->batch) {
+    for (int64_t first = 0; first < n_share && !atomic_load(&work->is_dropped); first += run->batch) {
         segment_item item = {.kind = SEGMENT_BATCH, .work = work, .first = first};
         double start;
-        if (!job_channel_pop(reader->buffers, &item.images, -1)) return false;
+        if (!job_channel_pop(reader->buffers, &item.slices, -1)) return false;
+        item.n = n_share - first < run->batch ? (int)(n_share - first) : run->batch;
         start = job_time_now();
-        for (; item.n < run->options->batch && first + item.n < n_share; item.n++)
-            pipe_slices_image(work->body->slices, job_team_share_at(&run->team, first + item.n),
-                              item.images + (size_t)item.n * image_pixels, reader->scratch);
+        if (takes_raw(run))
+            fill_raw(reader, work, &item);
+        else
+            fill_images(reader, work, &item);
         work->zoom_s += job_time_now() - start;
         if (!job_channel_push(reader->items, &item)) return false;
     }
@@ -71,11 +120,7 @@ static bool read_case(segment_reader *reader, int64_t case_index)
     item.work->case_index = case_index;
     item.work->started = job_time_now();
     atomic_init(&item.work->is_dropped, false);
-    open_case(reader->run, item.work);
-    if (item.work->status == IO_OK) {
-        item.work->status = io_alloc(pipe_slices_scratch_bytes(item.work->body->slices), 1, &reader->scratch);
-        if (item.work->status != IO_OK) snprintf(item.work->text, sizeof item.work->text, "%s", io_last_error_text());
-    }
+    open_case(reader, item.work);
     goes_on = job_channel_push(reader->items, &item);
     if (goes_on && item.work->status == IO_OK) goes_on = make_batches(reader, item.work);
     io_free(&reader->scratch);
@@ -101,17 +146,53 @@ int job_segment_batches_ahead(int batch)
     return batch < SEGMENT_AHEAD / 2 ? (SEGMENT_AHEAD + batch - 1) / batch : 2;
 }
 
-static io_status fill_buffers(segment_reader *reader, int batch, int image_size)
+/* Bytes of the largest slice that the headers announce, in the type that the device takes. */
+static size_t find_raw_bytes(const segment_plan *plan)
 {
-    const size_t pixels = (size_t)image_size * (size_t)image_size; /* at most 4096^2 */
-    const int n_ahead = job_segment_batches_ahead(batch);
+    size_t largest = 1;
 
-    IO_TRY(io_alloc((size_t)n_ahead * (size_t)batch, pixels * sizeof(float), (void **)&reader->images));
+    for (size_t i = 0; i < plan->manifest->n_cases; i++) {
+        const size_t n_pixels = (size_t)(plan->n_voxels[i] / plan->n_slices[i]), bytes = (size_t)(plan->image_bytes[i] / plan->n_slices[i]);
+        const size_t raw = bytes < n_pixels * sizeof(float) ? bytes : n_pixels * sizeof(float);
+        if (raw > largest) largest = raw;
+    }
+    return largest;
+}
+
+static io_status create_buffers(const segment_run *run, size_t n_bytes, void **out)
+{
+    const model_device *device = run->weights.device;
+
+    return takes_raw(run) ? device->ops->host_create(device->backend, n_bytes, out) : io_alloc(n_bytes, 1, out);
+}
+
+static io_status fill_buffers(segment_reader *reader)
+{
+    const segment_run *run = reader->run;
+    const size_t image_pixels = (size_t)run->options->pipe.image_size * (size_t)run->options->pipe.image_size;
+    const int n_ahead = takes_raw(run) ? RAW_BATCHES : job_segment_batches_ahead(run->batch);
+    size_t n_bytes;
+
+    IO_TRY(
+        io_size_mul(takes_raw(run) ? find_raw_bytes(&run->plan) : image_pixels * sizeof(float), (size_t)run->batch, &reader->buffer_bytes));
+    IO_TRY(io_size_mul(reader->buffer_bytes, (size_t)n_ahead, &n_bytes));
+    IO_TRY(create_buffers(run, n_bytes, &reader->slices));
     for (int i = 0; i < n_ahead; i++) {
-        float *images = reader->images + (size_t)i * (size_t)batch * pixels;
-        (void)job_channel_push(reader->buffers, &images);
+        void *slices = (uint8_t *)reader->slices + (size_t)i * reader->buffer_bytes;
+        (void)job_channel_push(reader->buffers, &slices);
     }
     return IO_OK;
+}
+
+static void free_buffers(segment_reader *reader)
+{
+    const model_device *device = reader->run->weights.device;
+
+    if (!reader->slices) return;
+    if (takes_raw(reader->run))
+        device->ops->host_free(device->backend, &reader->slices);
+    else
+        io_free(&reader->slices);
 }
 
 io_status job_segment_reader_start(const segment_run *run, segment_reader **out)
@@ -123,8 +204,8 @@ io_status job_segment_reader_start(const segment_run *run, segment_reader **out)
     reader->run = run;
     IO_TRY_GOTO(status, done, job_channel_create(MAX_CASES_AHEAD, sizeof(int64_t), &reader->cases));
     IO_TRY_GOTO(status, done, job_channel_create(SEGMENT_AHEAD + 2, sizeof(segment_item), &reader->items));
-    IO_TRY_GOTO(status, done, job_channel_create(SEGMENT_AHEAD, sizeof(float *), &reader->buffers));
-    IO_TRY_GOTO(status, done, fill_buffers(reader, run->options->batch, run->options->pipe.image_size));
+    IO_TRY_GOTO(status, done, job_channel_create(SEGMENT_AHEAD, sizeof(void *), &reader->buffers));
+    IO_TRY_GOTO(status, done, fill_buffers(reader));
     if (pthread_create(&reader->thread, NULL, read_cases, reader) != 0) {
         status = IO_FAIL(IO_ERR_MEMORY, "the reader thread cannot be started; raise the limit on processes (ulimit -u)");
         goto done;
@@ -147,9 +228,9 @@ bool job_segment_reader_take(segment_reader *reader, segment_item *item, int tim
     return job_channel_pop(reader->items, item, timeout_ms);
 }
 
-void job_segment_reader_return(segment_reader *reader, float *images)
+void job_segment_reader_return(segment_reader *reader, void *slices)
 {
-    (void)job_channel_push(reader->buffers, &images);
+    (void)job_channel_push(reader->buffers, &slices);
 }
 
 void job_segment_reader_free(segment_reader **reader)
@@ -168,6 +249,6 @@ void job_segment_reader_free(segment_reader **reader)
     job_channel_free(&(*reader)->cases);
     job_channel_free(&(*reader)->items);
     job_channel_free(&(*reader)->buffers);
-    io_free(&(*reader)->images);
+    free_buffers(*reader);
     io_free(reader);
 }

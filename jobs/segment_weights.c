@@ -73,10 +73,16 @@ io_status job_segment_weights_open(const job_comm *world, const job_segment_opti
     return IO_OK;
 }
 
-io_status job_segment_weights_pack(const job_segment_options *options, const job_device_share *share, segment_weights *weights)
+io_status job_segment_device_open(const job_segment_options *options, const job_device_share *share, segment_weights *weights)
 {
-    IO_TRY(model_device_open(options->device, share->local_rank, options->precision, share->n_threads, &weights->device));
-    return model_sam_create(weights->device, &weights->config, weights->sam, weights->adapter, options->batch, &weights->network);
+    return model_device_open(options->device, share->local_rank, options->precision, share->n_threads, &weights->device);
+}
+
+io_status job_segment_weights_pack(segment_weights *weights, int label_bytes)
+{
+    IO_TRY(model_sam_create(weights->device, &weights->config, weights->sam, weights->adapter, &weights->network));
+    if (!model_flow_is_offered(weights->device)) return IO_OK;
+    return model_flow_create(weights->device, weights->network, label_bytes, &weights->flow);
 }
 
 io_status job_segment_weights_identify(const job_comm *world, segment_weights *weights)
@@ -101,6 +107,7 @@ void job_segment_weights_free(segment_weights *weights)
 {
     if (weights->is_hashing) pthread_join(weights->hasher, NULL);
     weights->is_hashing = false;
+    model_flow_free(&weights->flow);
     model_sam_free(&weights->network);
     model_device_free(&weights->device);
     io_labels_free(&weights->names);

@@ -11,6 +11,7 @@
 #include "model/load.h"
 #include "model/params.h"
 #include "model/run.h"
+#include "model/sam_pass.h"
 
 struct model_sam {
     model_device *device; /* borrowed */
@@ -18,12 +19,9 @@ struct model_sam {
     model_weights weights;
     model_workspace workspace;
     model_run run;
+    model_graph *graph; /* of a whole pass, where the device records; made by the second one */
+    bool has_passed;
 };
-
-static int count_pass_slices(const model_ops *ops, int max_batch)
-{
-    return ops->slices_per_pass < max_batch ? ops->slices_per_pass : max_batch;
-}
 
 static void start_run(model_sam *sam)
 {
@@ -35,13 +33,12 @@ static void start_run(model_sam *sam)
 }
 
 io_status model_sam_create(model_device *device, const model_config *config, const io_tensors *sam, const io_tensors *adapter,
-                           int max_batch, model_sam **out)
+                           model_sam **out)
 {
     io_status status = IO_OK;
-    const int b = count_pass_slices(device->ops, max_batch);
+    const int b = device->ops->slices_per_pass;
     model_sam *made = NULL;
 
-    if (max_batch < 1) return IO_FAIL(IO_ERR_ARGUMENT, "batches of %d slices were asked for; at least 1 is needed", max_batch);
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *made, (void **)&made));
     made->device = device;
     made->config = *config;
@@ -61,45 +58,96 @@ done:
 void model_sam_free(model_sam **sam)
 {
     if (!sam || !*sam) return;
+    if ((*sam)->graph) (*sam)->device->ops->graph_free((*sam)->device->backend, &(*sam)->graph);
     model_weights_free(&(*sam)->weights, (*sam)->config.n_channels, (*sam)->device->ops, (*sam)->device->backend);
     model_workspace_free(&(*sam)->workspace, (*sam)->device->ops, (*sam)->device->backend);
     io_free(sam);
 }
 
-/* images [b,S,S] host -> the logits' slot. */
-static io_status run_network(model_sam *sam, const float *images, int b, bool with_iou)
+int model_sam_pass_slices(const model_sam *sam)
 {
-    const size_t area = (size_t)sam->config.image_size * (size_t)sam->config.image_size;
-    model_run *run = &sam->run;
-
-    run->b = b;
-    IO_TRY(model_run_trace_start(run));
-    IO_TRY(
-        run->ops->upload(run->backend, model_workspace_data(run->workspace, MODEL_SLOT_IMAGES), images, (size_t)b * area * sizeof(float)));
-    IO_TRY(model_encoder_forward(run, &sam->weights.encoder));
-    return model_decoder_forward(run, &sam->weights.decoder, with_iou);
+    return sam->device->ops->slices_per_pass;
 }
 
-static io_status draw_labels(model_sam *sam, uint16_t *labels)
+float *model_sam_pass_images(const model_sam *sam)
+{
+    return model_workspace_data(&sam->workspace, MODEL_SLOT_IMAGES);
+}
+
+const uint16_t *model_sam_pass_labels(const model_sam *sam)
+{
+    return model_workspace_data(&sam->workspace, MODEL_SLOT_LABELS);
+}
+
+/* n of the pass's images come from the caller; what follows them is the first one again, so that every pass has the same shape. */
+static io_status upload_images(model_sam *sam, const float *images, int n)
+{
+    const model_run *run = &sam->run;
+    const size_t area = (size_t)sam->config.image_size * (size_t)sam->config.image_size;
+    float *slot = model_sam_pass_images(sam);
+
+    IO_TRY(run->ops->upload(run->backend, slot, images, (size_t)n * area * sizeof *images));
+    for (int i = n; i < run->b; i++) IO_TRY(run->ops->upload(run->backend, slot + (size_t)i * area, images, area * sizeof *images));
+    return IO_OK;
+}
+
+/* The images' slot -> the logits' slot. */
+static io_status run_network(model_sam *sam, bool with_iou)
+{
+    IO_TRY(model_run_trace_start(&sam->run));
+    IO_TRY(model_encoder_forward(&sam->run, &sam->weights.encoder));
+    return model_decoder_forward(&sam->run, &sam->weights.decoder, with_iou);
+}
+
+static io_status issue_pass(model_sam *sam)
 {
     model_run *run = &sam->run;
     const int S = sam->config.image_size, K = sam->config.n_channels, L = MODEL_UPSCALE * (S / sam->config.patch);
-    const size_t n = (size_t)run->b * (size_t)S * (size_t)S;
-    void *slot = model_workspace_data(run->workspace, MODEL_SLOT_LABELS);
+    const double n = (double)run->b * S * S;
 
-    IO_TRY(run->ops->labels_forward(run->backend, slot, model_workspace_data(run->workspace, MODEL_SLOT_LOGITS), run->b, K, L, S));
-    IO_TRY(run->ops->download(run->backend, labels, slot, n * sizeof *labels));
-    return model_run_trace(run, "labels", 4.0 * K * (double)n, 4.0 * run->b * K * L * L + 2.0 * (double)n);
+    IO_TRY(run_network(sam, false));
+    IO_TRY(run->ops->labels_forward(run->backend, model_workspace_data(run->workspace, MODEL_SLOT_LABELS),
+                                    model_workspace_data(run->workspace, MODEL_SLOT_LOGITS), run->b, K, L, S));
+    return model_run_trace(run, "labels", 4.0 * K * n, 4.0 * run->b * K * L * L + 2.0 * n);
+}
+
+/* The first pass is done as it is, since a device chooses its algorithms and takes its scratch on the way; the second is recorded. */
+static io_status record_pass(model_sam *sam)
+{
+    const model_run *run = &sam->run;
+    io_status status;
+
+    IO_TRY(run->ops->graph_begin(run->backend));
+    status = issue_pass(sam);
+    if (status == IO_OK) return run->ops->graph_end(run->backend, &sam->graph);
+    (void)run->ops->graph_end(run->backend, &sam->graph); /* the recording is over either way; the first failure is what counts */
+    return status;
+}
+
+io_status model_sam_pass(model_sam *sam)
+{
+    const model_run *run = &sam->run;
+    const bool is_watched = run->trace || run->probe_out;
+
+    if (!run->ops->graph_begin || is_watched || !sam->has_passed) {
+        sam->has_passed = true;
+        return issue_pass(sam);
+    }
+    if (!sam->graph) IO_TRY(record_pass(sam));
+    return run->ops->graph_launch(run->backend, sam->graph);
 }
 
 io_status model_sam_segment(model_sam *sam, const float *images, int B, uint16_t *labels)
 {
     const size_t area = (size_t)sam->config.image_size * (size_t)sam->config.image_size;
-    const int step = count_pass_slices(sam->device->ops, B);
+    const model_run *run = &sam->run;
 
-    for (int first = 0; first < B; first += step) {
-        IO_TRY(run_network(sam, images + (size_t)first * area, B - first < step ? B - first : step, false));
-        IO_TRY(draw_labels(sam, labels + (size_t)first * area));
+    for (int first = 0; first < B; first += run->b) {
+        const int n = B - first < run->b ? B - first : run->b;
+        IO_TRY(upload_images(sam, images + (size_t)first * area, n));
+        IO_TRY(model_sam_pass(sam));
+        IO_TRY(
+            run->ops->download(run->backend, labels + (size_t)first * area, model_sam_pass_labels(sam), (size_t)n * area * sizeof *labels));
     }
     return IO_OK;
 }
@@ -113,11 +161,12 @@ io_status model_sam_logits(model_sam *sam, const float *images, int B, float *lo
 {
     const size_t area = (size_t)sam->config.image_size * (size_t)sam->config.image_size, K = (size_t)sam->config.n_channels;
     const size_t L = (size_t)(MODEL_UPSCALE * (sam->config.image_size / sam->config.patch));
-    const int step = count_pass_slices(sam->device->ops, B);
+    const int step = sam->run.b;
 
     for (int first = 0; first < B; first += step) {
         const int b = B - first < step ? B - first : step;
-        IO_TRY(run_network(sam, images + (size_t)first * area, b, iou != NULL));
+        IO_TRY(upload_images(sam, images + (size_t)first * area, b));
+        IO_TRY(run_network(sam, iou != NULL));
         IO_TRY(download_slot(&sam->run, MODEL_SLOT_LOGITS, (size_t)b * K * L * L, logits + (size_t)first * K * L * L));
         if (iou) IO_TRY(download_slot(&sam->run, MODEL_SLOT_IOU, (size_t)b * K, iou + (size_t)first * K));
     }
@@ -185,10 +234,10 @@ static size_t estimate_matrices(const model_config *config, model_type type)
     return element * encoder + 4 * (C * R + layers + heads);
 }
 
-size_t model_sam_estimate_bytes(const model_config *config, model_type type, int max_batch)
+size_t model_sam_estimate_bytes(const model_config *config, model_type type, int pass_slices)
 {
     model_workspace workspace = {0};
 
-    if (model_workspace_plan(config, type, 16, max_batch, &workspace) != IO_OK) return SIZE_MAX;
-    return estimate_matrices(config, type) + model_weights_constants_bytes(config, max_batch) + workspace.n_bytes;
+    if (model_workspace_plan(config, type, 16, pass_slices, &workspace) != IO_OK) return SIZE_MAX;
+    return estimate_matrices(config, type) + model_weights_constants_bytes(config, pass_slices) + workspace.n_bytes;
 }

@@ -17,12 +17,12 @@ typedef struct model_sam model_sam;
 typedef void (*model_trace)(void *context, const char *operation, double seconds, double flop, double bytes);
 
 /* Packs the weights onto the device (LoRA merged, tables resized to the config's image size) and lets the mapped pages of both files go
- * as it reads. max_batch slices per call at most. adapter may be NULL. The device must outlive *out. */
+ * as it reads. adapter may be NULL. The device must outlive *out. */
 io_status model_sam_create(model_device *device, const model_config *config, const io_tensors *sam, const io_tensors *adapter,
-                           int max_batch, model_sam **out);
+                           model_sam **out);
 void model_sam_free(model_sam **sam);
 
-/* images [B,S,S] host f32 (after both zooms) -> labels [B,S,S] host. */
+/* images [B,S,S] host f32 (after both zooms) -> labels [B,S,S] host. Any B: the device takes them pass by pass, the last one filled up. */
 io_status model_sam_segment(model_sam *sam, const float *images, int B, uint16_t *labels);
 
 /* The same, stopping at the logits: logits [B,K,L,L] host; iou [B,K] host may be NULL. */
@@ -38,9 +38,9 @@ void model_sam_set_trace(model_sam *sam, model_trace trace, void *context);
 double model_sam_flop(const model_config *config);
 size_t model_sam_bytes(const model_sam *sam);
 
-/* Bytes of device memory that a network of this config needs (weights, constants, activations): for plans before anything is
- * loaded. max_batch is the number of slices in a pass, 1 on the CPU whatever the batch. */
-size_t model_sam_estimate_bytes(const model_config *config, model_type type, int max_batch);
+/* Bytes of device memory that a network of this config needs (weights, constants, activations) for passes of pass_slices: for plans
+ * before anything is loaded. */
+size_t model_sam_estimate_bytes(const model_config *config, model_type type, int pass_slices);
 
 /* w_a/w_b merged into q and v (and the decoder's LoRA for SAMed_s): a full state dict under SAM's names with K mask tokens, that
  * segment-anything loads. *out with io_tensors_free. */

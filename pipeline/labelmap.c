@@ -40,35 +40,31 @@ void pipe_labelmap_free(pipe_labelmap **map)
     io_free(map);
 }
 
-static io_status check_slice(const pipe_labelmap *map, int64_t k, const uint16_t *labels)
+static io_status check_slice(const pipe_labelmap *map, int64_t k)
 {
-    const int64_t n_pixels = (int64_t)map->view.rows * map->view.cols;
-
     if (k < 0 || k >= map->view.count)
         return IO_FAIL(IO_ERR_MISMATCH, "labels for slice %lld arrived; the volume has slices 0 to %lld", (long long)k,
                        (long long)map->view.count - 1);
     if (map->has_come[k]) return IO_FAIL(IO_ERR_MISMATCH, "labels of slice %lld arrived a second time", (long long)k);
-    for (int64_t i = 0; map->label_bytes == 1 && i < n_pixels; i++)
-        if (labels[i] > UINT8_MAX)
-            return IO_FAIL(IO_ERR_RANGE, "slice %lld holds label %d; expected at most 255 in a map of one byte per voxel", (long long)k,
-                           labels[i]);
     return IO_OK;
 }
 
-io_status pipe_labelmap_put(pipe_labelmap *map, int64_t k, const uint16_t *labels)
+io_status pipe_labelmap_put(pipe_labelmap *map, int64_t k, const void *labels)
 {
     const slices_view *view = &map->view;
+    const uint8_t *byte = labels;
+    const uint16_t *word = labels;
     uint8_t *bytes = map->labels;
     uint16_t *words = map->labels;
 
-    IO_TRY(check_slice(map, k, labels));
+    IO_TRY(check_slice(map, k));
     for (int r = 0; r < view->rows; r++) {
         int64_t voxel = view->first + k * view->slice_step + r * view->row_step;
-        for (int c = 0; c < view->cols; c++, voxel += view->col_step, labels++) {
+        for (int c = 0; c < view->cols; c++, voxel += view->col_step) {
             if (map->label_bytes == 1)
-                bytes[voxel] = (uint8_t)*labels;
+                bytes[voxel] = *byte++;
             else
-                words[voxel] = *labels;
+                words[voxel] = *word++;
         }
     }
     map->has_come[k] = 1;

@@ -147,6 +147,57 @@ void pipe_slices_image(const pipe_slices *slices, int64_t k, float *image, void 
     }
 }
 
+/* The device's name for a voxel type; wider ones are converted here. */
+static bool find_voxel(io_datatype type, model_voxel *out)
+{
+    switch (type) {
+    case IO_INT8: *out = MODEL_VOXEL_INT8; return true;
+    case IO_UINT8: *out = MODEL_VOXEL_UINT8; return true;
+    case IO_INT16: *out = MODEL_VOXEL_INT16; return true;
+    case IO_UINT16: *out = MODEL_VOXEL_UINT16; return true;
+    case IO_INT32: *out = MODEL_VOXEL_INT32; return true;
+    case IO_UINT32: *out = MODEL_VOXEL_UINT32; return true;
+    case IO_FLOAT32: *out = MODEL_VOXEL_F32; return true;
+    default: *out = MODEL_VOXEL_F32; return false;
+    }
+}
+
+void pipe_slices_slicing(const pipe_slices *slices, model_slicing *out)
+{
+    model_voxel voxel;
+    const bool is_direct = find_voxel(slices->volume->datatype, &voxel);
+
+    *out = (model_slicing){.rows = slices->view.rows,
+                           .cols = slices->view.cols,
+                           .image_size = slices->image_size,
+                           .voxel = voxel,
+                           .slope = is_direct ? slices->volume->slope : 1,
+                           .inter = is_direct ? slices->volume->inter : 0,
+                           .low = slices->intensity.low,
+                           .high = slices->intensity.high,
+                           .range = slices->intensity.range,
+                           .first = slices->first ? pipe_zoom_tables(slices->first) : NULL,
+                           .second = slices->second ? pipe_zoom_tables(slices->second) : NULL,
+                           .back = slices->back ? pipe_zoom_tables(slices->back) : NULL};
+}
+
+size_t pipe_slices_raw_bytes(const pipe_slices *slices)
+{
+    const size_t own = io_datatype_bytes(slices->volume->datatype), n_pixels = (size_t)slices->view.rows * (size_t)slices->view.cols;
+
+    return n_pixels * (own > sizeof(float) ? sizeof(float) : own);
+}
+
+void pipe_slices_raw(const pipe_slices *slices, int64_t k, void *raw, void *scratch)
+{
+    model_voxel voxel;
+
+    if (find_voxel(slices->volume->datatype, &voxel))
+        pipe_view_gather(slices->volume, &slices->view, k, raw);
+    else
+        pipe_view_read(slices->volume, &slices->view, k, raw, (uint8_t *)scratch + slices->slice_bytes);
+}
+
 void pipe_labels_zoom_back(const pipe_slices *slices, const uint16_t *labels, uint16_t *out)
 {
     if (slices->back)

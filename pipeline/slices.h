@@ -8,6 +8,7 @@
 
 #include "io/status.h"
 #include "io/volume.h"
+#include "model/backend.h"
 
 typedef enum pipe_preset {
     PIPE_PRESET_SAMED, /* through 224 x 224 to the image size, as the reference */
@@ -43,16 +44,22 @@ void pipe_slices_size(const pipe_slices *slices, int *rows, int *cols); /* of on
 size_t pipe_slices_scratch_bytes(const pipe_slices *slices);
 void pipe_slices_image(const pipe_slices *slices, int64_t k, float *image, void *scratch);
 
+/* For a device that makes the images itself: the way there, its tables borrowed until slices are freed, and slice k [rows][cols] of the
+ * voxel type that it names. Thread-safe; scratch as above. */
+void pipe_slices_slicing(const pipe_slices *slices, model_slicing *out);
+size_t pipe_slices_raw_bytes(const pipe_slices *slices);
+void pipe_slices_raw(const pipe_slices *slices, int64_t k, void *raw, void *scratch);
+
 /* Label slices collected into a volume; every slice exactly once. */
 typedef struct pipe_labelmap pipe_labelmap;
 
 /* label_bytes 1 or 2. Takes what it needs from slices (borrowed until freed). */
 io_status pipe_labelmap_create(const pipe_slices *slices, int label_bytes, pipe_labelmap **out);
 void pipe_labelmap_free(pipe_labelmap **map);
-/* labels [S][S] of slice k -> rows x cols, order 0 (spec 6.1 step 5). */
+/* labels [S][S] of a slice -> out [rows][cols], order 0 (spec 6.1 step 5). */
 void pipe_labels_zoom_back(const pipe_slices *slices, const uint16_t *labels, uint16_t *out);
-/* Puts a [rows][cols] slice in place; a second arrival of k is IO_ERR_MISMATCH. */
-io_status pipe_labelmap_put(pipe_labelmap *map, int64_t k, const uint16_t *labels);
+/* Puts a slice [rows][cols] of label_bytes in place; a second arrival of k is IO_ERR_MISMATCH. */
+io_status pipe_labelmap_put(pipe_labelmap *map, int64_t k, const void *labels);
 /* All slices arrived? Else IO_ERR_MISMATCH naming the first missing one. *out [nz][ny][nx] in the input's storage order, borrowed. */
 io_status pipe_labelmap_finish(pipe_labelmap *map, const void **out);
 

@@ -34,13 +34,17 @@ size_t pipe_view_scratch_bytes(const io_volume *volume, const slices_view *view)
     return view->is_stored_order ? 0 : (size_t)view->rows * (size_t)view->cols * io_datatype_bytes(volume->datatype);
 }
 
-/* Copies the voxels of slice k, of any type, side by side: to [rows][cols] of voxel_bytes. */
-static void gather_voxels(const io_volume *volume, const slices_view *view, int64_t k, void *to)
+void pipe_view_gather(const io_volume *volume, const slices_view *view, int64_t k, void *slice)
 {
     const size_t voxel_bytes = io_datatype_bytes(volume->datatype);
     const uint8_t *from = volume->voxels;
-    uint8_t *next = to;
+    uint8_t *next = slice;
 
+    if (view->is_stored_order) {
+        const size_t slice_bytes = (size_t)view->rows * (size_t)view->cols * voxel_bytes;
+        memcpy(slice, from + (size_t)k * slice_bytes, slice_bytes);
+        return;
+    }
     for (int r = 0; r < view->rows; r++) {
         int64_t voxel = view->first + k * view->slice_step + r * view->row_step;
         for (int c = 0; c < view->cols; c++, voxel += view->col_step, next += voxel_bytes)
@@ -56,7 +60,7 @@ void pipe_view_read(const io_volume *volume, const slices_view *view, int64_t k,
         io_volume_slice(volume, k, slice);
         return;
     }
-    gather_voxels(volume, view, k, scratch);
+    pipe_view_gather(volume, view, k, scratch);
     picked.grid.dims[0] = view->cols;
     picked.grid.dims[1] = view->rows;
     picked.grid.dims[2] = 1;

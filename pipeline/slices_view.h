@@ -19,6 +19,8 @@ typedef struct slices_view {
 /* Columns, rows and slices run along voxel axes axis[0], axis[1], axis[2], backwards where flip is set. Planes of more than 65536 pixels
  * a side are IO_ERR_RANGE. */
 io_status pipe_view_plan(const io_volume *volume, const int axis[3], const int flip[3], slices_view *view);
+/* slice [rows][cols] = the voxels of slice k as they are stored. */
+void pipe_view_gather(const io_volume *volume, const slices_view *view, int64_t k, void *slice);
 /* Bytes of scratch that pipe_view_read needs. */
 size_t pipe_view_scratch_bytes(const io_volume *volume, const slices_view *view);
 /* slice [rows][cols] = the scaled values of slice k. */

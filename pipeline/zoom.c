@@ -14,6 +14,7 @@ enum { MAX_SIZE = 1 << 20 }; /* pixels per axis: keeps every index in 32 bits an
 
 struct pipe_zoom {
     zoom_axis rows, cols;
+    model_zoom tables; /* the same, to be read */
     zoom_axis_function *run;
     size_t strip_doubles;  /* of the larger input axis */
     size_t line_doubles;   /* of the larger output axis */
@@ -111,6 +112,11 @@ static io_status plan_scratch(pipe_zoom *zoom)
     return io_size_mul(zoom->strip_doubles + zoom->line_doubles + zoom->middle_doubles, sizeof(double), &ignored);
 }
 
+static model_zoom_axis show_axis(const zoom_axis *axis)
+{
+    return (model_zoom_axis){axis->n_in, axis->n_out, axis->index, axis->weight, axis->nearest};
+}
+
 io_status pipe_zoom_create(int in_rows, int in_cols, int out_rows, int out_cols, pipe_zoom **out)
 {
     io_status status = IO_OK;
@@ -126,11 +132,17 @@ io_status pipe_zoom_create(int in_rows, int in_cols, int out_rows, int out_cols,
     IO_TRY_GOTO(status, done, plan_axis(in_cols, out_cols, &zoom->cols));
     IO_TRY_GOTO(status, done, plan_scratch(zoom));
     pick_isa(zoom);
+    zoom->tables = (model_zoom){show_axis(&zoom->rows), show_axis(&zoom->cols)};
     *out = zoom;
     zoom = NULL;
 done:
     pipe_zoom_free(&zoom);
     return status;
+}
+
+const model_zoom *pipe_zoom_tables(const pipe_zoom *zoom)
+{
+    return &zoom->tables;
 }
 
 static void free_axis(zoom_axis *axis)

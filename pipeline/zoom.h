@@ -7,12 +7,15 @@
 #include <stdint.h>
 
 #include "io/status.h"
+#include "model/backend.h"
 
 typedef struct pipe_zoom pipe_zoom;
 
 /* From [in_rows][in_cols] to [out_rows][out_cols]; sizes >= 1 (an axis of 1 follows SciPy). */
 io_status pipe_zoom_create(int in_rows, int in_cols, int out_rows, int out_cols, pipe_zoom **out);
 void pipe_zoom_free(pipe_zoom **zoom);
+/* The plan's tables, for devices that zoom themselves. Borrowed, until the plan is freed. */
+const model_zoom *pipe_zoom_tables(const pipe_zoom *zoom);
 /* Bytes of scratch that pipe_zoom_cubic needs, 64-byte aligned. */
 size_t pipe_zoom_scratch_bytes(const pipe_zoom *zoom);
 /* Order 3 with prefilter; equal to SciPy on float32 input to 1e-6. */

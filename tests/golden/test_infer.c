@@ -37,7 +37,7 @@ static void open_samed(network *net, model_type type, int n_threads)
 {
     const double start = now();
 
-    open_network(net, "weights/sam_vit_b.pth", "weights/samed_vit_b.pth", S, type, n_threads, 3);
+    open_network(net, "weights/sam_vit_b.pth", "weights/samed_vit_b.pth", S, type, n_threads);
     print_message("%s: loaded in %.2f s, %.0f MB on the device (estimate %.0f MB)\n", net->device->description, now() - start,
                   (double)model_sam_bytes(net->sam) / 1e6, (double)model_sam_estimate_bytes(&net->config, type, 1) / 1e6);
 }
@@ -210,7 +210,7 @@ static void test_samed_s_batch(void **state)
 {
     network net;
 
-    open_network(&net, "weights/sam_vit_b.pth", "weights/samed_s_vit_b.pth", S, MODEL_F32, 2, 2);
+    open_network(&net, "weights/sam_vit_b.pth", "weights/samed_s_vit_b.pth", S, MODEL_F32, 2);
     assert_int_equal(net.config.layout, MODEL_LAYOUT_SAMED_S);
     check_training_batch(&net, "train_s");
     close_network(&net);

@@ -30,7 +30,7 @@ static void open_case(network *net, const tiny_case *test, model_type type, int 
     memset(net, 0, sizeof *net);
     net->sam_file = make_weights(test->network, "sam", NULL);
     if (test->layout) net->adapter_file = make_weights(test->network, test->layout, NULL);
-    start_network(net, test->image_size, type, n_threads, 3);
+    start_network(net, test->image_size, type, n_threads);
 }
 
 static float *make_image(const tiny_case *test)
@@ -167,7 +167,7 @@ static void check_merged(const tiny_case *test)
     open_case(&net, test, MODEL_F32, 1);
     memset(&merged, 0, sizeof merged);
     check_ok(model_sam_merge(net.sam_file, net.adapter_file, &merged.sam_file));
-    start_network(&merged, test->image_size, MODEL_F32, 1, 1);
+    start_network(&merged, test->image_size, MODEL_F32, 1);
     assert_int_equal(merged.config.layout, MODEL_LAYOUT_SAM);
     assert_int_equal(merged.config.n_channels, net.config.n_channels);
     expected = malloc(net.n_logits * sizeof *expected);

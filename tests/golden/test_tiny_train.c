@@ -438,7 +438,7 @@ static void check_merged(pupil *it)
     check_ok(model_trainer_adapter(it->trainer, &adapter));
     check_ok(model_config_infer(it->sam, adapter, model_trainer_config(it->trainer)->image_size, &config));
     assert_true(config.has_more_lora);
-    check_ok(model_sam_create(it->device, &config, it->sam, adapter, 1, &sam));
+    check_ok(model_sam_create(it->device, &config, it->sam, adapter, &sam));
     check_ok(model_sam_logits(sam, it->images, 1, found, NULL));
     check_near(check_max_error(found, expected, n), 0, 2e-5); /* as logits in test_tiny.c, on both sides */
     model_sam_free(&sam);

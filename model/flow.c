@@ -1,0 +1,135 @@
+/* See flow.h. One batch: upload to its lane -> images -> network -> labels -> labels on the grid -> download of its lane. */
+#include "model/flow.h"
+
+#include "io/memory.h"
+#include "model/sam_pass.h"
+
+/* What one batch owns from begin to finish. */
+typedef struct flow_lane {
+    void *raw;         /* device [b][rows][cols] */
+    void *labels;      /* device, the same of label_bytes */
+    void *host_labels; /* host */
+} flow_lane;
+
+struct model_flow {
+    const model_ops *ops;
+    model_backend *backend;
+    model_sam *sam; /* borrowed */
+    int b, label_bytes;
+    model_slicer *slicer;                 /* of the volume under way */
+    size_t raw_bytes, labels_bytes;       /* of a batch of it */
+    size_t raw_capacity, labels_capacity; /* of each lane */
+    flow_lane lanes[MODEL_LANES];
+    int first, n; /* lanes under way: first, first + 1, ... */
+};
+
+bool model_flow_is_offered(const model_device *device)
+{
+    return device->ops->images_forward != NULL;
+}
+
+int model_flow_batch(const model_device *device)
+{
+    return device->ops->slices_per_pass;
+}
+
+size_t model_voxel_bytes(model_voxel voxel)
+{
+    static const size_t bytes[] = {1, 1, 2, 2, 4, 4, 4}; /* in the order of model_voxel */
+
+    return bytes[voxel];
+}
+
+io_status model_flow_create(model_device *device, model_sam *sam, int label_bytes, model_flow **out)
+{
+    model_flow *flow = NULL;
+
+    IO_TRY(io_alloc(1, sizeof *flow, (void **)&flow));
+    flow->ops = device->ops;
+    flow->backend = device->backend;
+    flow->sam = sam;
+    flow->b = model_sam_pass_slices(sam);
+    flow->label_bytes = label_bytes;
+    *out = flow;
+    return IO_OK;
+}
+
+static void free_lanes(model_flow *flow)
+{
+    for (int i = 0; i < MODEL_LANES; i++) {
+        flow_lane *lane = &flow->lanes[i];
+        if (lane->raw) flow->ops->memory_free(flow->backend, &lane->raw);
+        if (lane->labels) flow->ops->memory_free(flow->backend, &lane->labels);
+        if (lane->host_labels) flow->ops->host_free(flow->backend, &lane->host_labels);
+    }
+    flow->raw_capacity = flow->labels_capacity = 0;
+}
+
+void model_flow_free(model_flow **flow)
+{
+    if (!flow || !*flow) return;
+    (void)(*flow)->ops->sync((*flow)->backend); /* a batch may be under way when a run is given up */
+    if ((*flow)->slicer) (*flow)->ops->slicer_free((*flow)->backend, &(*flow)->slicer);
+    free_lanes(*flow);
+    io_free(flow);
+}
+
+static io_status grow_lanes(model_flow *flow)
+{
+    if (flow->raw_bytes <= flow->raw_capacity && flow->labels_bytes <= flow->labels_capacity) return IO_OK;
+    free_lanes(flow);
+    for (int i = 0; i < MODEL_LANES; i++) {
+        IO_TRY(flow->ops->memory_create(flow->backend, flow->raw_bytes, &flow->lanes[i].raw));
+        IO_TRY(flow->ops->memory_create(flow->backend, flow->labels_bytes, &flow->lanes[i].labels));
+        IO_TRY(flow->ops->host_create(flow->backend, flow->labels_bytes, &flow->lanes[i].host_labels));
+    }
+    flow->raw_capacity = flow->raw_bytes;
+    flow->labels_capacity = flow->labels_bytes;
+    return IO_OK;
+}
+
+io_status model_flow_volume(model_flow *flow, const model_slicing *slicing)
+{
+    size_t n_pixels;
+
+    if (flow->n > 0) return IO_FAIL(IO_ERR_ARGUMENT, "%d batches of the last volume are still under way; finish them first", flow->n);
+    IO_TRY(io_size_mul((size_t)slicing->rows, (size_t)slicing->cols, &n_pixels));
+    IO_TRY(io_size_mul(n_pixels, (size_t)flow->b, &n_pixels));
+    IO_TRY(io_size_mul(n_pixels, model_voxel_bytes(slicing->voxel), &flow->raw_bytes));
+    IO_TRY(io_size_mul(n_pixels, (size_t)flow->label_bytes, &flow->labels_bytes));
+    if (flow->slicer) flow->ops->slicer_free(flow->backend, &flow->slicer);
+    IO_TRY(flow->ops->slicer_create(flow->backend, slicing, flow->b, &flow->slicer));
+    return grow_lanes(flow);
+}
+
+io_status model_flow_begin(model_flow *flow, const void *raw)
+{
+    const int lane = (flow->first + flow->n) % MODEL_LANES;
+    const flow_lane *at = &flow->lanes[lane];
+
+    if (flow->n == MODEL_LANES) return IO_FAIL(IO_ERR_ARGUMENT, "%d batches are under way; finish one first", flow->n);
+    IO_TRY(flow->ops->upload_begin(flow->backend, lane, at->raw, raw, flow->raw_bytes));
+    IO_TRY(flow->ops->images_forward(flow->backend, model_sam_pass_images(flow->sam), at->raw, flow->slicer, flow->b));
+    IO_TRY(model_sam_pass(flow->sam));
+    IO_TRY(flow->ops->labels_back(flow->backend, at->labels, model_sam_pass_labels(flow->sam), flow->slicer, flow->label_bytes, flow->b));
+    IO_TRY(flow->ops->download_begin(flow->backend, lane, at->host_labels, at->labels, flow->labels_bytes));
+    flow->n++;
+    return IO_OK;
+}
+
+int model_flow_under_way(const model_flow *flow)
+{
+    return flow->n;
+}
+
+io_status model_flow_finish(model_flow *flow, const void **labels)
+{
+    const int lane = flow->first;
+
+    if (flow->n == 0) return IO_FAIL(IO_ERR_ARGUMENT, "no batch is under way");
+    IO_TRY(flow->ops->lane_finish(flow->backend, lane));
+    *labels = flow->lanes[lane].host_labels;
+    flow->first = (lane + 1) % MODEL_LANES;
+    flow->n--;
+    return IO_OK;
+}
