@@ -5,7 +5,9 @@
 
 #include "io/memory.h"
 
-enum { ALIGN_BYTES = 64 };
+#include "io/memory.h"
+
+enum { ALIGN_BYTES = 64, CHUNK_BYTES = 1 << 20 };
 
 static void set_slot(model_workspace *workspace, model_slot slot, int64_t n_rows, int64_t n_columns, model_type type, model_phase first,
                      model_phase last)
@@ -110,16 +112,18 @@ io_status model_workspace_plan(const model_config *config, model_type type, int 
 /* All bits set is a NaN in f32 and in bf16. */
 static io_status fill_with_nan(const model_workspace *workspace, const model_ops *ops, model_backend *backend)
 {
-    unsigned char ones[4096];
-    size_t done = 0;
+    io_status status = IO_OK;
+    unsigned char *ones = NULL;
+    size_t n;
 
-    memset(ones, 0xff, sizeof ones);
-    while (done < workspace->n_bytes) {
-        const size_t n = workspace->n_bytes - done < sizeof ones ? workspace->n_bytes - done : sizeof ones;
-        IO_TRY(ops->upload(backend, (char *)workspace->memory + done, ones, n));
-        done += n;
+    IO_TRY(io_alloc(CHUNK_BYTES, 1, (void **)&ones));
+    memset(ones, 0xff, CHUNK_BYTES);
+    for (size_t done = 0; done < workspace->n_bytes && status == IO_OK; done += n) {
+        n = workspace->n_bytes - done < CHUNK_BYTES ? workspace->n_bytes - done : CHUNK_BYTES;
+        status = ops->upload(backend, (char *)workspace->memory + done, ones, n);
     }
-    return IO_OK;
+    io_free(&ones);
+    return status;
 }
 
 io_status model_workspace_create(model_workspace *workspace, const model_ops *ops, model_backend *backend)
