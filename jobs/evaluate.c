@@ -241,6 +241,7 @@ static int plan_and_evaluate(evaluate_run *run)
         return job_exit_leave(&run->world, status, status == IO_ERR_NOT_FOUND ? JOB_EXIT_NOTHING : job_exit_of(status));
     status = check_agreement(run);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
+    if (run->world.rank == 0) job_evaluate_check(run);
     status = create_queue(run);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     return evaluate_all(run);

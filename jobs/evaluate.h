@@ -67,6 +67,9 @@ io_status job_evaluate_labels(const evaluate_options *options, io_labels **out, 
 /* The cases of a study, sorted by id, with those that lack a partner. */
 io_status job_evaluate_pairs(const evaluate_options *options, pipe_study *study);
 
+/* Rank 0. Tells what the labels mean (verbose), and warns of images and names of maps that belong to no case. */
+void job_evaluate_check(const evaluate_run *run);
+
 /* Collective. Measures all items; afterwards every rank holds its own results. */
 io_status job_evaluate_loop(evaluate_run *run);
 void job_evaluate_poll(void *run);

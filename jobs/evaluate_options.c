@@ -41,7 +41,9 @@ static const struct argp_option options_table[] = {
     {"labels", KEY_LABELS, "FILE", 0, "names and colours of the organs (dataset.json); default: one beside the maps, else SAMed's organs",
      1},
     {"map", KEY_MAP, "[SIDE=]MAP", 0,
-     "merge or rename labels: btcv, totalsegmentator, totalsegmentator_mr, or a JSON file; SIDE prediction or reference, default both", 1},
+     "merge or rename labels: btcv, totalsegmentator, totalsegmentator_mr, or a JSON file {\"6\": 5, \"kidney_right\": \"right kidney\"} "
+     "(values of label maps; names of mask files); SIDE prediction or reference, default both",
+     1},
     {"round", KEY_ROUND, 0, 0, "labels that are no integers take the nearest one", 1},
     {"resample", KEY_RESAMPLE, "nearest", 0, "bring predictions on another grid to the reference's", 1},
     {"grid-tolerance", KEY_GRID_TOLERANCE, "MM", 0, "corners of the grids may be this far apart (default 0.05)", 1},

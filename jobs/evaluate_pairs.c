@@ -185,25 +185,13 @@ static entry *find_exact(const entries *e, const char *id)
     return e->n ? bsearch(&key, e->list, e->n, sizeof key, compare_entries) : NULL;
 }
 
-/* Images to show below contours; a case without one is shown without. */
-static const char *find_image(entries *images, const char *id)
-{
-    char loose[MAX_KEY];
-    const entry *found = find_exact(images, id);
-
-    loosen(id, loose);
-    if (!found) found = find_loose(images, id);
-    if (!found) found = find_loose(images, loose);
-    return found ? found->path : NULL;
-}
-
-static io_status add_pair(pipe_study *study, entry *reference, entry *prediction, entries *images)
+static io_status add_pair(pipe_study *study, entry *reference, entry *prediction)
 {
     const char *id = reference ? reference->id : prediction->id;
 
     if (reference) reference->is_taken = true;
     if (prediction) prediction->is_taken = true;
-    return pipe_study_add_case(study, id, reference ? reference->path : NULL, prediction ? prediction->path : NULL, find_image(images, id));
+    return pipe_study_add_case(study, id, reference ? reference->path : NULL, prediction ? prediction->path : NULL, NULL);
 }
 
 /* One file on each side: they were named to be compared, whatever they are called. */
@@ -214,24 +202,24 @@ static bool is_one_each(const evaluate_options *options)
 }
 
 /* First equal ids, then those of predictions without a channel, then both loose; what is left stays alone. */
-static io_status match_entries(entries *references, entries *predictions, entries *images, pipe_study *study)
+static io_status match_entries(entries *references, entries *predictions, pipe_study *study)
 {
     for (size_t i = 0; i < references->n; i++) {
         entry *partner = find_exact(predictions, references->list[i].id);
-        if (partner) IO_TRY(add_pair(study, &references->list[i], partner, images));
+        if (partner) IO_TRY(add_pair(study, &references->list[i], partner));
     }
     for (size_t i = 0; i < references->n; i++) {
         entry *own = &references->list[i], *partner = own->is_taken ? NULL : find_loose(predictions, own->id);
-        if (partner) IO_TRY(add_pair(study, own, partner, images));
+        if (partner) IO_TRY(add_pair(study, own, partner));
     }
     for (size_t i = 0; i < references->n; i++) {
         entry *own = &references->list[i], *partner = own->is_taken ? NULL : find_loose(predictions, own->loose);
-        if (partner && find_loose(references, own->loose) == own) IO_TRY(add_pair(study, own, partner, images));
+        if (partner && find_loose(references, own->loose) == own) IO_TRY(add_pair(study, own, partner));
     }
     for (size_t i = 0; i < references->n; i++)
-        if (!references->list[i].is_taken) IO_TRY(add_pair(study, &references->list[i], NULL, images));
+        if (!references->list[i].is_taken) IO_TRY(add_pair(study, &references->list[i], NULL));
     for (size_t i = 0; i < predictions->n; i++)
-        if (!predictions->list[i].is_taken) IO_TRY(add_pair(study, NULL, &predictions->list[i], images));
+        if (!predictions->list[i].is_taken) IO_TRY(add_pair(study, NULL, &predictions->list[i]));
     return IO_OK;
 }
 
@@ -304,16 +292,44 @@ static int compare_cases(const void *a, const void *b)
 static io_status pair_folders(const evaluate_options *options, pipe_study *study)
 {
     io_status status = IO_OK;
-    entries references = {NULL, 0, 0}, predictions = {NULL, 0, 0}, images = {NULL, 0, 0};
+    entries references = {NULL, 0, 0}, predictions = {NULL, 0, 0};
 
     IO_TRY_GOTO(status, done, list_entries(options->references, options->n_references, &references));
     IO_TRY_GOTO(status, done, list_entries(options->predictions, options->n_predictions, &predictions));
-    if (options->images) IO_TRY_GOTO(status, done, list_entries(&options->images, 1, &images));
-    status = is_one_each(options) ? add_pair(study, &references.list[0], &predictions.list[0], &images)
-                                  : match_entries(&references, &predictions, &images, study);
+    status =
+        is_one_each(options) ? add_pair(study, &references.list[0], &predictions.list[0]) : match_entries(&references, &predictions, study);
 done:
     free_entries(&references);
     free_entries(&predictions);
+    return status;
+}
+
+/* An image of --images belongs to a case by the same names as label maps belong to each other. */
+static const char *find_image(entries *images, const char *id)
+{
+    char loose[MAX_KEY];
+    const entry *found = find_exact(images, id);
+
+    loosen(id, loose);
+    if (!found) found = find_loose(images, id);
+    if (!found) found = find_loose(images, loose);
+    return found ? found->path : NULL;
+}
+
+/* Cases that the list gave no image. */
+static io_status find_images(const evaluate_options *options, pipe_study *study)
+{
+    io_status status = IO_OK;
+    entries images = {NULL, 0, 0};
+
+    if (!options->images) return IO_OK;
+    IO_TRY_GOTO(status, done, list_entries(&options->images, 1, &images));
+    for (size_t i = 0; i < study->n_cases; i++) {
+        pipe_study_case *c = &study->cases[i];
+        const char *path = c->image ? NULL : find_image(&images, c->id);
+        if (path) IO_TRY_GOTO(status, done, io_string_copy(path, &c->image));
+    }
+done:
     free_entries(&images);
     return status;
 }
@@ -325,6 +341,7 @@ io_status job_evaluate_pairs(const evaluate_options *options, pipe_study *study)
     else
         IO_TRY(pair_folders(options, study));
     if (study->n_cases == 0) return IO_FAIL(IO_ERR_NOT_FOUND, "%s: there is no pair in it", options->list);
+    IO_TRY(find_images(options, study));
     qsort(study->cases, study->n_cases, sizeof *study->cases, compare_cases);
     for (size_t i = 1; i < study->n_cases; i++)
         if (!strcmp(study->cases[i].id, study->cases[i - 1].id))

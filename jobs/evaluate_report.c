@@ -8,7 +8,7 @@
 #include "io/memory.h"
 #include "jobs/evaluate.h"
 
-enum { CHUNK_BYTES = 1 << 26 };
+enum { CHUNK_BYTES = 1 << 26, MAX_DOUBTS = 10 /* told one by one */ };
 
 /* What statistics and pictures need to know of a case. */
 typedef struct case_facts {
@@ -117,6 +117,23 @@ static io_status write_tables(const evaluate_run *run, const pipe_report *report
     return pipe_report_failed_tsv(report);
 }
 
+/* A wrong --map or --labels measures nonsense without a fault: an organ that never occurs or never overlaps is the sign of it. */
+static void warn_of_labels(const evaluate_run *run)
+{
+    char reference[PIPE_LABEL_TEXT], prediction[PIPE_LABEL_TEXT];
+    size_t n = 0;
+
+    for (size_t organ = 0; organ < run->study->n_organs; organ++) {
+        const char *doubt = pipe_report_doubt(run->study, organ);
+        if (!doubt || ++n > MAX_DOUBTS) continue;
+        pipe_label_map_describe(run->reference_map, (int)organ + 1, reference, sizeof reference);
+        pipe_label_map_describe(run->prediction_map, (int)organ + 1, prediction, sizeof prediction);
+        io_log(IO_LOG_WARN, "organ \"%s\" (reference %s, prediction %s) %s; are --labels and --map right?",
+               pipe_study_organ(run->study, organ)->name, reference, prediction, doubt);
+    }
+    if (n > MAX_DOUBTS) io_log(IO_LOG_WARN, "%zu more organs of this kind: see report.html, Methods", n - MAX_DOUBTS);
+}
+
 /* Rank 0. The marker comes last: its presence says that everything else is there. */
 static io_status write_report(const evaluate_run *run, const pipe_report *report)
 {
@@ -131,6 +148,7 @@ static io_status write_report(const evaluate_run *run, const pipe_report *report
     if (n_notes > 0)
         io_log(IO_LOG_WARN, "%lld cases hold labels that %s does not name, or were changed on the way: see the notes in summary.json",
                (long long)n_notes, run->labels_source);
+    warn_of_labels(run);
     if (report->other) pipe_other_report_differences(run->study, report->other, differences, sizeof differences);
     if (*differences) io_log(IO_LOG_WARN, "--compare: %s", differences);
     IO_TRY(write_tables(run, report));
@@ -168,6 +186,8 @@ io_status job_evaluate_report(evaluate_run *run)
                                 .version = SAMED_VERSION,
                                 .labels_source = run->labels_source,
                                 .maps = maps,
+                                .reference_map = run->reference_map,
+                                .prediction_map = run->prediction_map,
                                 .grid_tolerance_mm = run->options->grid_tolerance_mm,
                                 .resample = run->options->resample,
                                 .round = run->options->round,

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,8 +203,10 @@ static io_status apply_file(pipe_label_map *map, const char *path)
         IO_TRY_GOTO(status, done, read_target(map, path, member, &organ));
         if (value > 0)
             map->organ_of[value] = (uint16_t)organ;
-        else
+        else {
             IO_TRY_GOTO(status, done, add_name(map, key, organ));
+            map->n_own_names++;
+        }
     }
 done:
     io_json_free(&root);
@@ -215,4 +218,36 @@ io_status pipe_label_map_apply(pipe_label_map *map, const char *source)
     for (size_t i = 0; i < sizeof ready_maps / sizeof *ready_maps; i++)
         if (!strcmp(source, ready_maps[i].name)) return apply_ready(map, &ready_maps[i]);
     return apply_file(map, source);
+}
+
+/* Appends to a text that is cut when it is full. */
+static void append(char *out, size_t n_bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void append(char *out, size_t n_bytes, const char *format, ...)
+{
+    const size_t at = strlen(out);
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(out + at, n_bytes - at, format, arguments);
+    va_end(arguments);
+}
+
+void pipe_label_map_describe(const pipe_label_map *map, int organ, char *out, size_t n_bytes)
+{
+    bool has_name = false;
+
+    out[0] = '\0';
+    for (int first = 1, last; first < PIPE_LABEL_VALUES; first = last + 1) {
+        last = first;
+        if (map->organ_of[first] != organ) continue;
+        while (last + 1 < PIPE_LABEL_VALUES && map->organ_of[last + 1] == organ) last++;
+        append(out, n_bytes, first == last ? "%s%d" : "%s%d-%d", *out ? ", " : "", first, last);
+    }
+    if (!*out) append(out, n_bytes, "nothing");
+    for (size_t i = 0; i < map->n_names; i++) {
+        if (map->name_organs[i] != organ) continue;
+        append(out, n_bytes, "%s%s", has_name ? ", " : " (", map->names[i]);
+        has_name = true;
+    }
+    if (has_name) append(out, n_bytes, ")");
 }

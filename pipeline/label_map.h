@@ -10,6 +10,7 @@
 #include "io/status.h"
 
 enum { PIPE_LABEL_VALUES = 65536, PIPE_LABEL_UNKNOWN = 65535 /* organ number of a value that nothing names */ };
+enum { PIPE_LABEL_TEXT = 400 /* bytes that describe what becomes an organ; more is cut */ };
 
 typedef struct pipe_label_map {
     const io_labels *labels; /* borrowed: the study's table, values ascending, background included */
@@ -17,6 +18,7 @@ typedef struct pipe_label_map {
     char (*names)[128];      /* [n_names] further names of organs, as in file names; compared word by word */
     uint16_t *name_organs;   /* [n_names] */
     size_t n_names;
+    size_t n_own_names;      /* of them, the last ones, that a map of the user's own named */
 } pipe_label_map;
 
 /* Every value of the table stands for itself; every other value is unknown. labels is borrowed. */
@@ -26,8 +28,11 @@ void pipe_label_map_free(pipe_label_map **map);
 /* Merges or renames. source is a ready map ("btcv": the 13 organs of BTCV to SAMed's eight, as SAMed's preprocessing does it;
  * "totalsegmentator", "totalsegmentator_mr": classes of TotalSegmentator v2 to the same eight; all their other classes become
  * background), or a JSON file {"6": 5, "kidney_right": "right kidney", "9": 0} (also below a key "map"): value or name to value or name,
- * where what is not named stays as it is. */
+ * where what is not named stays as it is. Names on the left are those of mask files; the values of a label map have none. */
 io_status pipe_label_map_apply(pipe_label_map *map, const char *source);
+
+/* What becomes this organ (1..n), for people: "6, 8-11", and behind it the further names of mask files, "6 (kidney_right)"; "nothing". */
+void pipe_label_map_describe(const pipe_label_map *map, int organ, char *out, size_t n_bytes);
 
 /* The organ of a name, 0 when it is none: "kidney_right", "right kidney" and "Kidney-Right" are one name. */
 int pipe_label_map_find(const pipe_label_map *map, const char *name);

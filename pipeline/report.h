@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "io/status.h"
+#include "pipeline/label_map.h"
 #include "pipeline/study.h"
 #include "pipeline/study_summary.h"
 
@@ -24,6 +25,7 @@ typedef struct pipe_report {
     const char *folder, *command, *version;
     const char *labels_source; /* where the label table came from, in words */
     const char *maps;          /* of labels, in words; "" without one */
+    const pipe_label_map *reference_map, *prediction_map;
     double grid_tolerance_mm;
     bool resample, round;
     const pipe_report_picture *pictures; /* [n_pictures], worst case first */
@@ -45,6 +47,9 @@ const char *pipe_convention_text(pipe_convention convention);
 void pipe_empty_rule_text(const pipe_empty_rule *rule, char out[32]);
 /* Rules of two columns are equal when all three are. */
 const pipe_empty_rule *pipe_column_rules(const pipe_study *study, const pipe_column *column); /* [PIPE_N_EMPTY], NULL for volumes */
+
+/* Why the labels of an organ may be wrong: it never occurs on a side, or both sides never meet. NULL when nothing is odd. Static text. */
+const char *pipe_report_doubt(const pipe_study *study, size_t organ);
 
 /* Cases that were measured, worst first: by the mean over the organs of the main convention's DSC with missed organs as 0, then by id.
  * order [n_cases] receives indices; returns how many. */

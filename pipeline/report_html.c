@@ -237,12 +237,38 @@ static void add_settings(pipe_text *text, const pipe_report *report)
     pipe_text_add(text, "</tbody></table></div>\n");
 }
 
+/* Which values and files became which organ, and what looks wrong about it. */
+static void add_labels(pipe_text *text, const pipe_report *report)
+{
+    const pipe_study *study = report->study;
+    char words[PIPE_LABEL_TEXT];
+
+    pipe_text_add(text, "<div class=\"scroll\"><table id=\"labels\"><caption>Labels: the values of label maps (and names of mask files "
+                        "beside the organ's own) that became each organ.</caption><thead><tr><th class=\"text\" "
+                        "scope=\"col\">Organ</th><th class=\"text\" scope=\"col\">Reference</th><th class=\"text\" "
+                        "scope=\"col\">Prediction</th><th class=\"text\" scope=\"col\">To look at</th></tr></thead><tbody>\n");
+    for (size_t organ = 0; organ < study->n_organs; organ++) {
+        const char *doubt = pipe_report_doubt(study, organ);
+        pipe_text_add(text, "<tr><th scope=\"row\">");
+        pipe_html_organ(text, study, organ);
+        pipe_text_add(text, "</th><td class=\"wrap\">");
+        pipe_label_map_describe(report->reference_map, (int)organ + 1, words, sizeof words);
+        pipe_text_add_html(text, words);
+        pipe_text_add(text, "</td><td class=\"wrap\">");
+        pipe_label_map_describe(report->prediction_map, (int)organ + 1, words, sizeof words);
+        pipe_text_add_html(text, words);
+        pipe_text_add(text, "</td><td class=\"wrap false\">%s</td></tr>\n", doubt ? doubt : "");
+    }
+    pipe_text_add(text, "</tbody></table></div>\n");
+}
+
 static void add_methods(pipe_text *text, const pipe_report *report)
 {
     pipe_text_add(text, "<h2 id=\"methods\">Methods and files</h2>\n<p>Made by samed %s with</p>\n<pre><code>", report->version);
     pipe_text_add_html(text, report->command);
     pipe_text_add(text, "</code></pre>\n");
     add_settings(text, report);
+    add_labels(text, report);
     pipe_text_add(
         text,
         "<details class=\"files\"><summary>Files and their SHA-256 (%zu cases; also in summary.json)</summary>\n<div "

@@ -83,14 +83,22 @@ static void add_settings(pipe_text *text, const pipe_report *report)
     add_rules(text, study);
 }
 
-static void add_organs(pipe_text *text, const pipe_study *study)
+static void add_organs(pipe_text *text, const pipe_report *report)
 {
+    const pipe_study *study = report->study;
+    char words[PIPE_LABEL_TEXT];
+
     pipe_text_add(text, "  \"organs\": [");
     for (size_t organ = 0; organ < study->n_organs; organ++) {
         const io_label *label = pipe_study_organ(study, organ);
         pipe_text_add(text, "%s\n    {\"value\": %d, \"name\": ", organ ? "," : "", label->value);
         pipe_text_add_json(text, label->name);
-        pipe_text_add(text, ", \"color\": \"#%02x%02x%02x\"}", label->rgb[0], label->rgb[1], label->rgb[2]);
+        pipe_text_add(text, ", \"color\": \"#%02x%02x%02x\"", label->rgb[0], label->rgb[1], label->rgb[2]);
+        pipe_label_map_describe(report->reference_map, (int)organ + 1, words, sizeof words);
+        add_text_member(text, ", ", "reference_values", words);
+        pipe_label_map_describe(report->prediction_map, (int)organ + 1, words, sizeof words);
+        add_text_member(text, ", ", "prediction_values", words);
+        pipe_text_add(text, "}");
     }
     pipe_text_add(text, "\n  ],\n");
 }
@@ -182,7 +190,7 @@ io_status pipe_report_json(const pipe_report *report)
         add_text_member(text, "  ", "compared_with", report->other->folder);
         pipe_text_add(text, ",\n  \"n_cases_compared\": %zu,\n", report->other->n_cases);
     }
-    add_organs(text, report->study);
+    add_organs(text, report);
     add_cases(text, report->study);
     pipe_text_add(text, "  \"summary\": [");
     for (size_t i = 0; i < n_cells; i++) {

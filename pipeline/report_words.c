@@ -47,6 +47,26 @@ const pipe_empty_rule *pipe_column_rules(const pipe_study *study, const pipe_col
     return column->convention < 0 ? NULL : study->options.rules.rule[column->convention][column->metric];
 }
 
+const char *pipe_report_doubt(const pipe_study *study, size_t organ)
+{
+    size_t n_done = 0, n_reference = 0, n_prediction = 0, n_both = 0, n_meet = 0;
+
+    for (size_t i = 0; i < study->n_cases; i++) {
+        const pipe_overlap *overlap = &study->overlaps[i * study->n_organs + organ];
+        if (!study->cases[i].is_done) continue;
+        n_done++;
+        n_reference += overlap->n_reference > 0;
+        n_prediction += overlap->n_prediction > 0;
+        n_both += overlap->n_reference > 0 && overlap->n_prediction > 0;
+        n_meet += overlap->n_both > 0;
+    }
+    if (n_done == 0) return NULL;
+    if (n_reference == 0 && n_prediction == 0) return "never occurs, neither in a reference nor in a prediction";
+    if (n_reference == 0) return "never occurs in a reference";
+    if (n_prediction == 0) return "never occurs in a prediction";
+    return n_both > 0 && n_meet == 0 ? "has no voxel in common in any case" : NULL;
+}
+
 typedef struct ranked_case {
     double score;
     size_t index;

@@ -400,6 +400,37 @@ class Layouts(unittest.TestCase):
             json.dump({"2": "no such organ"}, stream)
         self.assertEqual(evaluate(self.reference, self.prediction, self.labels, self.out, "--map", source).returncode, 2)
 
+    def test_wrong_map_is_told(self):
+        def told(*options):
+            return samed.check(samed.run("evaluate", "-v", "-p", self.prediction, "-r", self.reference, "-o", self.out, "--labels", self.labels,
+                                         *options)).stderr
+
+        self.assertNotIn("are --labels and --map right", told())
+        source = samed.path("layouts", "map.json")
+        with open(source, "w", encoding="utf-8") as stream:
+            json.dump({"1": "left kidney", "2": "liver", "kidney_left": 2}, stream)
+        text = told("--map", "prediction=" + source)
+        self.assertIn('organ "liver": reference 1, prediction 2', text)
+        self.assertIn('organ "left kidney" (reference 2, prediction 1 (kidney_left)) has no voxel in common in any case', text)
+        self.assertEqual(text.count('no case has a mask file "kidney_left"'), 1)
+        with open(os.path.join(self.out, "report.html"), encoding="utf-8") as stream:
+            table = re.search(r'<table id="labels">.*?</table>', stream.read(), re.S).group(0)
+        self.assertIn("1 (kidney_left)", table)
+        self.assertEqual(table.count("has no voxel in common"), 2)
+        self.assertEqual(samed.read_json(self.out, "summary.json")["organs"][0]["prediction_values"], "2")
+        with open(source, "w", encoding="utf-8") as stream:
+            json.dump({"1": 0}, stream)
+        self.assertIn('organ "liver" (reference 1, prediction nothing) never occurs in a prediction', told("--map", "prediction=" + source))
+
+    def test_images_without_a_case_are_told(self):
+        images = samed.path("layouts", "images")
+        for name in ("a0_0000", "elsewhere"):
+            write_labels(os.path.join(images, name + ".nii.gz"), paint())
+        arguments = ("evaluate", "-p", self.prediction, "-r", self.reference, "-o", self.out, "--labels", self.labels, "--images", images)
+        self.assertIn("1 of 3 cases have an image, found by name; none for a1, a2", samed.check(samed.run(*arguments)).stderr)
+        os.remove(os.path.join(images, "a0_0000.nii.gz"))
+        self.assertIn("0 of 3 cases have an image, found by name; none for a0, a1, a2", samed.check(samed.run(*arguments)).stderr)
+
     def test_btcv_map(self):
         def thirteen(file, values):
             write_labels(file, paint(*[(v, (i, 0, 0), (i + 1, 6, 6)) for i, v in enumerate(values)]), code="<u1", datatype=2)
