@@ -4,6 +4,7 @@
 
 int job_segment_main(int argc, char **argv);
 int job_evaluate_main(int argc, char **argv);
+int job_status_main(int argc, char **argv);
 int job_info_main(int argc, char **argv);
 int job_convert_main(int argc, char **argv);
 int job_phantom_main(int argc, char **argv);

@@ -170,7 +170,7 @@ static void on_ended(void *context, const job_outcome *outcome)
 /* Collective. */
 static io_status measure_all(evaluate_run *run)
 {
-    const job_post_events events = {on_progress, on_ended, run};
+    const job_post_events events = {.progressed = on_progress, .ended = on_ended, .context = run};
     io_status status;
     const int64_t n_items = (int64_t)run->study->n_cases * run->n_parts;
 

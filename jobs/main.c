@@ -21,13 +21,14 @@ typedef struct command {
 
 static char title_segment[] = "samed segment", title_info[] = "samed info", title_convert[] = "samed convert",
             title_phantom[] = "samed phantom", title_bench[] = "samed bench", title_evaluate[] = "samed evaluate",
-            title_prepare[] = "samed prepare", title_train[] = "samed train";
+            title_prepare[] = "samed prepare", title_train[] = "samed train", title_status[] = "samed status";
 
 static const command commands[] = {
     {"segment", title_segment, "NIfTI volumes in, label maps out, on any number of ranks", job_segment_main},
     {"evaluate", title_evaluate, "label maps against a reference: DSC, HD and their kin per organ, as a report", job_evaluate_main},
     {"prepare", title_prepare, "images with label maps into a store of slices for training", job_prepare_main},
     {"train", title_train, "finetunes SAM on such a store; the same weights on any number of ranks", job_train_main},
+    {"status", title_status, "where a run stands: what is done, under way, failed and why, left", job_status_main},
     {"info", title_info, "what a NIfTI, weight or adapter file holds; --check reads all of it", job_info_main},
     {"convert", title_convert, ".pth to .safetensors and back; --merge puts an adapter into SAM", job_convert_main},
     {"phantom", title_phantom, "synthetic CT studies with label maps, and random weights", job_phantom_main},

@@ -83,6 +83,7 @@ static void answer(job_post *post, int leader)
 {
     const int64_t next = pick_next(post);
 
+    if (next != JOB_QUEUE_EMPTY && post->events.handed) post->events.handed(post->events.context, next, leader);
     if (leader == 0) {
         post->answer = next;
         post->has_answer = true;

@@ -24,6 +24,7 @@ typedef struct job_post_events {
     void (*progressed)(void *context, int64_t n_slices);
     void (*ended)(void *context, const job_outcome *outcome);
     void *context;
+    void (*handed)(void *context, int64_t case_index, int leader); /* may be NULL: a case was given to a team, not its first */
 } job_post_events;
 
 typedef struct job_post job_post;

@@ -166,7 +166,7 @@ static io_status open_output(prepare_run *run)
 static io_status prepare_left(prepare_run *run)
 {
     io_status status;
-    const job_post_events events = {job_prepare_report_progressed, job_prepare_report_ended, run};
+    const job_post_events events = {.progressed = job_prepare_report_progressed, .ended = job_prepare_report_ended, .context = run};
 
     job_team_create(&run->world, 1, &run->team);
     status = job_queue_create(run->to_do, run->cases.n, &run->queue);

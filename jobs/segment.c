@@ -90,18 +90,29 @@ static void warn_memory(const segment_run *run)
            run->share.local_size, per_node / 1e6, (double)run->share.memory_limit / 1e6);
 }
 
+/* The first case of each team is known without a message. */
+static void note_first_cases(segment_run *run, int team_size)
+{
+    for (int t = 0; t < run->team.n_teams; t++) {
+        const int64_t first = job_queue_at(run->queue, (size_t)t);
+        if (first != JOB_QUEUE_EMPTY) job_segment_report_handed(run->report, first, t * team_size);
+    }
+}
+
 /* Collective. Teams, queue and threads; then the weights, while the reader already reads. */
 static io_status start(segment_run *run, bool is_identified)
 {
     io_status status;
-    job_post_events events = {job_segment_report_progressed, job_segment_report_ended, NULL};
+    const int team_size = job_segment_team_size(run->options, &run->plan, run->world.size);
+    job_post_events events = {job_segment_report_progressed, job_segment_report_ended, NULL, job_segment_report_handed};
 
-    job_team_create(&run->world, job_segment_team_size(run->options, &run->plan, run->world.size), &run->team);
+    job_team_create(&run->world, team_size, &run->team);
     warn_memory(run);
     status = job_segment_device_open(run->options, &run->share, &run->weights);
     if (status == IO_OK) status = start_rank(run);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     events.context = run->report;
+    if (run->report) note_first_cases(run, team_size);
     IO_TRY(job_post_create(&run->world, &run->team, run->queue, &events, &run->post));
     status = job_segment_weights_pack(&run->weights, run->outputs.label_bytes);
     if (!job_all_ok(&run->world, &status, NULL)) return status;

@@ -9,6 +9,7 @@
  *   segment_loop.c     main thread: the network, the team, the queue
  *   segment_writer.c   thread: label maps -> files
  *   segment_report.c   rank 0: failed.tsv, tables, run.json, JSON lines, the done marker
+ *   segment_tables.c   rank 0: cases.tsv and running.tsv, from which samed status tells where a run stands
  *
  *   reader --batches--> main (MPI, device) --labels--> writer --outcomes--> main -> rank 0
  */
@@ -98,6 +99,7 @@ typedef struct segment_item {
 typedef struct segment_reader segment_reader;
 typedef struct segment_writer segment_writer;
 typedef struct segment_report segment_report;
+typedef struct segment_tables segment_tables;
 
 /* One rank's run. */
 typedef struct segment_run {
@@ -188,10 +190,23 @@ io_status job_segment_report_create(const segment_run *run, segment_report **out
 void job_segment_report_free(segment_report **report);
 void job_segment_report_progressed(void *report, int64_t n_slices);
 void job_segment_report_ended(void *report, const job_outcome *outcome);
+/* leader is the world's rank that leads the case's team. */
+void job_segment_report_handed(void *report, int64_t case_index, int leader);
 void job_segment_report_show(segment_report *report);
 /* Takes the progress bar away before a line is printed. */
 void job_segment_report_clear(segment_report *report);
 /* Writes everything that comes at the end; *exit_code is the run's. */
 io_status job_segment_report_finish(segment_report *report, int *exit_code);
+
+/* segment_tables.c */
+/* Writes cases.tsv: what this run has before it. */
+io_status job_segment_tables_create(const segment_run *run, segment_tables **out);
+void job_segment_tables_free(segment_tables **tables);
+void job_segment_tables_handed(segment_tables *tables, int64_t case_index, int leader);
+void job_segment_tables_ended(segment_tables *tables, int64_t case_index);
+/* Writes running.tsv anew if something changed and the last time is a while ago. Best effort: it says so when it fails. */
+void job_segment_tables_show(segment_tables *tables);
+/* Nothing is under way any more. */
+io_status job_segment_tables_finish(segment_tables *tables);
 
 #endif

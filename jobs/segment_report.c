@@ -24,6 +24,7 @@ struct segment_report {
     double started, failed_written;
     bool is_failed_stale; /* failed.tsv lacks something */
     char started_at[32];
+    segment_tables *tables;
 };
 
 /* "2026-01-31T12:00:00Z" */
@@ -100,6 +101,11 @@ static io_status write_tables(const segment_run *run)
     return IO_OK;
 }
 
+static bool has_old_failures(const segment_report *report)
+{
+    return report->run->plan.old_failures && *report->run->plan.old_failures;
+}
+
 io_status job_segment_report_create(const segment_run *run, segment_report **out)
 {
     io_status status = IO_OK;
@@ -111,6 +117,8 @@ io_status job_segment_report_create(const segment_run *run, segment_report **out
     report->started = job_time_now();
     print_time(report->started_at);
     IO_TRY_GOTO(status, done, write_tables(run));
+    IO_TRY_GOTO(status, done, job_segment_tables_create(run, &report->tables));
+    report->is_failed_stale = has_old_failures(report);
     job_progress_start(&report->progress, run->plan.n_left, run->plan.slices_left, run->options->verbosity < 0);
     print_start(report);
     *out = report;
@@ -124,6 +132,7 @@ void job_segment_report_free(segment_report **report)
 {
     if (!report || !*report) return;
     for (int64_t i = 0; i < (*report)->n_failed; i++) io_free(&(*report)->failed[i]);
+    job_segment_tables_free(&(*report)->tables);
     io_free(&(*report)->failed);
     io_free(report);
 }
@@ -218,6 +227,7 @@ void job_segment_report_ended(void *argument, const job_outcome *outcome)
     segment_report *report = argument;
 
     print_ended(report, outcome);
+    job_segment_tables_ended(report->tables, outcome->case_index);
     if (outcome->status == IO_OK) {
         report->n_finished++;
         report->progress.cases_done++;
@@ -229,10 +239,17 @@ void job_segment_report_ended(void *argument, const job_outcome *outcome)
     }
 }
 
+void job_segment_report_handed(void *argument, int64_t case_index, int leader)
+{
+    segment_report *report = argument;
+    job_segment_tables_handed(report->tables, case_index, leader);
+}
+
 void job_segment_report_show(segment_report *report)
 {
     if (!report) return;
     job_progress_show(&report->progress);
+    job_segment_tables_show(report->tables);
     if (report->is_failed_stale && job_time_now() - report->failed_written > WRITE_FAILED_EVERY_S && write_failed(report) != IO_OK)
         io_log(IO_LOG_WARN, "%s", io_last_error_text());
 }
@@ -388,11 +405,6 @@ static void print_end(segment_report *report, int64_t n_left, int exit_code)
     if (n_left > 0) io_log(IO_LOG_WARN, "stopped in good order by %s; start again with the same options to continue", job_stop_name());
 }
 
-static bool has_old_failures(const segment_report *report)
-{
-    return report->run->plan.old_failures && *report->run->plan.old_failures;
-}
-
 io_status job_segment_report_finish(segment_report *report, int *exit_code)
 {
     const segment_run *run = report->run;
@@ -403,6 +415,7 @@ io_status job_segment_report_finish(segment_report *report, int *exit_code)
     *exit_code = choose_exit(report, n_left);
     if (report->n_failed > 0 || has_old_failures(report)) IO_TRY(write_failed(report));
     if (run->options->stats) IO_TRY(write_stats(run));
+    IO_TRY(job_segment_tables_finish(report->tables));
     IO_TRY(write_summary(report, n_left, *exit_code));
     print_end(report, n_left, *exit_code);
     snprintf(text, sizeof text, "%d\n", *exit_code);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "io/file.h"
+#include "io/json.h"
 #include "io/log.h"
 #include "io/memory.h"
 #include "jobs/progress.h"
@@ -81,6 +82,27 @@ static io_status print_header(const train_run *run, char **out)
     return IO_OK;
 }
 
+/* What samed status needs beside the tables. */
+static io_status write_run(const train_run *run)
+{
+    io_status status = IO_OK;
+    io_json *root = NULL;
+    char *path = NULL;
+
+    IO_TRY_GOTO(status, done, io_json_create_object(&root));
+    IO_TRY_GOTO(status, done, io_json_put_text(root, "version", SAMED_VERSION));
+    IO_TRY_GOTO(status, done, io_json_put_number(root, "ranks", run->world.size));
+    IO_TRY_GOTO(status, done, io_json_put_number(root, "steps", (double)run->n_steps));
+    IO_TRY_GOTO(status, done, io_json_put_number(root, "steps_of_epoch", (double)run->epoch_steps));
+    IO_TRY_GOTO(status, done, io_json_put_number(root, "first_step", (double)run->state.step));
+    IO_TRY_GOTO(status, done, io_path_join(run->options->output, "run.json", &path));
+    status = io_json_write(root, path);
+done:
+    io_free(&path);
+    io_json_free(&root);
+    return status;
+}
+
 io_status job_train_log_open(train_run *run)
 {
     io_status status;
@@ -88,6 +110,7 @@ io_status job_train_log_open(train_run *run)
 
     run->log.started = run->log.shown = run->log.step_started = job_time_now();
     run->log.first = run->state.step;
+    IO_TRY(write_run(run));
     IO_TRY(open_table(run, "log.csv", "step,epoch,slices,loss,ce,dice,lr,gradient_norm,seconds\n", &run->log.steps));
     if (!run->validator) return IO_OK;
     status = print_header(run, &header);
