@@ -34,7 +34,7 @@ static const struct argp_option options_table[] = {
     {"spacing", KEY_SPACING, "X Y Z", 0, "mm (default 380 mm across, 5 mm between slices)", 0},
     {"noise", KEY_NOISE, "HU", 0, "standard deviation (default 12)", 0},
     {"weights", KEY_WEIGHTS, "SIZE", 0,
-     "also write random sam_SIZE.pth and samed_SIZE.pth: vit_b, vit_l, vit_h or tiny; --cases 0 writes only these", 0},
+     "also write random sam_SIZE.pth and samed_SIZE.pth: vit_b, vit_l, vit_h, small or tiny; --cases 0 writes only these", 0},
     {"rank", KEY_RANK, "R", 0, "of the random adapter's LoRA (default 4)", 0},
     {"classes", KEY_CLASSES, "N", 0, "of the random adapter, without background (default 8)", 0},
     {"small", KEY_SMALL, 0, 0, "the random adapter in SAMed_s's layout", 0},

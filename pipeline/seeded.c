@@ -43,6 +43,7 @@ static const vit_sizes vits[] = {
     {"vit_b", 768, 12, 12, {2, 5, 8, 11}, 64, 14}, /* spec 1.1 */
     {"vit_l", 1024, 24, 16, {5, 11, 17, 23}, 64, 14},
     {"vit_h", 1280, 32, 16, {7, 15, 23, 31}, 64, 14},
+    {"small", 128, 4, 4, {1, 3, -1, -1}, 16, 14},
     {"tiny", 32, 2, 2, {1, -1, -1, -1}, 8, 3},
 };
 
@@ -320,7 +321,7 @@ static io_status find_vit(const char *vit, const vit_sizes **out)
         *out = &vits[i];
         return IO_OK;
     }
-    return IO_FAIL(IO_ERR_ARGUMENT, "no network is called %s; expected vit_b, vit_l, vit_h or tiny", vit);
+    return IO_FAIL(IO_ERR_ARGUMENT, "no network is called %s; expected vit_b, vit_l, vit_h, small or tiny", vit);
 }
 
 io_status pipe_seeded_create(const char *vit, uint64_t seed, int rank, int n_classes, int is_small, io_tensors **sam, io_tensors **adapter)

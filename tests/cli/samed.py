@@ -36,8 +36,9 @@ def command(arguments, ranks):
 def run(*arguments, ranks=0, **changes):
     """Runs samed to its end; ranks 0 is without a launcher. Returns the process with returncode, stdout and stderr."""
     with_mpi = arguments[:1] in (("segment",), ("evaluate",))
+    timeout = changes.pop("timeout", 120)
     return subprocess.run(command(arguments, ranks), env=environment(with_mpi=with_mpi, **changes), stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=120)
+                          stderr=subprocess.PIPE, text=True, timeout=timeout)
 
 
 def start(*arguments, ranks=0):

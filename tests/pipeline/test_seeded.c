@@ -94,6 +94,20 @@ static void test_tiny_follows_rank_and_classes(void **state)
     io_tensors_free(&adapter);
 }
 
+/* Its position tables are those of 256 pixels: at that size nothing is resized. */
+static void test_small_is_made_for_256_pixels(void **state)
+{
+    io_tensors *sam;
+
+    check_ok(pipe_seeded_create("small", 1, 0, 0, 0, &sam, NULL));
+    check_shape(sam, "image_encoder.pos_embed", "[1,16,16,128]");
+    check_shape(sam, "image_encoder.blocks.0.attn.rel_pos_h", "[27,32]");
+    check_shape(sam, "image_encoder.blocks.1.attn.rel_pos_h", "[31,32]");
+    check_shape(sam, "image_encoder.blocks.3.attn.rel_pos_w", "[31,32]");
+    assert_null(io_tensors_find(sam, "image_encoder.blocks.4.norm1.weight"));
+    io_tensors_free(&sam);
+}
+
 /* Values of tests/golden/make_seeded.py, which has a Philox of its own. Exact: no rounding depends on the machine. */
 static void test_values_are_those_of_the_definition(void **state)
 {
@@ -194,6 +208,7 @@ int main(void)
         cmocka_unit_test(test_vit_b_has_the_layout_of_the_published_files),
         cmocka_unit_test(test_samed_s_has_its_own_layout),
         cmocka_unit_test(test_tiny_follows_rank_and_classes),
+        cmocka_unit_test(test_small_is_made_for_256_pixels),
         cmocka_unit_test(test_values_are_those_of_the_definition),
         cmocka_unit_test(test_seed_decides_everything),
         cmocka_unit_test(test_values_are_spread_as_promised),
