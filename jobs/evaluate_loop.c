@@ -19,7 +19,7 @@ typedef struct result_head {
     int64_t dims[3];
     double spacing_mm[3];
     char reference_sha256[65], prediction_sha256[65];
-    char note[200];
+    char note[PIPE_NOTE_BYTES];
 } result_head;
 
 typedef struct result_organ {

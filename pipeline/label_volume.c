@@ -70,6 +70,20 @@ static void set_organ(pipe_label_volume *volume, int64_t at, int organ)
         ((uint16_t *)volume->organs)[at] = (uint16_t)organ;
 }
 
+static void count_overlap(pipe_label_volume *volume, int kept, int lost)
+{
+    pipe_mask_overlap *entry = volume->overlaps, *const end = entry + volume->n_overlap_pairs;
+
+    volume->n_overlaps++;
+    while (entry < end && (entry->kept != kept || entry->lost != lost)) entry++;
+    if (entry == end) {
+        if (volume->n_overlap_pairs == PIPE_MAX_OVERLAPS) return;
+        volume->n_overlap_pairs++;
+        *entry = (pipe_mask_overlap){.kept = kept, .lost = lost};
+    }
+    entry->n_voxels++;
+}
+
 static void put_value(voxel_sink *sink, int64_t at, int value)
 {
     pipe_label_volume *volume = sink->volume;
@@ -77,7 +91,7 @@ static void put_value(voxel_sink *sink, int64_t at, int value)
 
     if (value == 0) return;
     if (organ > 0 && organ_at(volume, at) > 0) {
-        volume->n_overlaps++;
+        if (organ_at(volume, at) != organ) count_overlap(volume, organ_at(volume, at), organ);
         return;
     }
     if (organ == 0) organ = sink->map->organ_of[value];

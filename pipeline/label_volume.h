@@ -11,6 +11,14 @@
 #include "io/volume.h"
 #include "pipeline/label_map.h"
 
+/* Voxels that masks of two organs claim: the first by file name keeps them. */
+typedef struct pipe_mask_overlap {
+    int kept, lost; /* organs, 1..n */
+    int64_t n_voxels;
+} pipe_mask_overlap;
+
+enum { PIPE_MAX_OVERLAPS = 32 /* pairs of organs that are told apart; the rest only count in n_overlaps */ };
+
 typedef struct pipe_label_volume {
     io_grid grid;
     void *organs;    /* [nz][ny][nx] of organ_bytes: 0 background, 1..n_organs */
@@ -18,7 +26,9 @@ typedef struct pipe_label_volume {
     int64_t n_voxels;
     int64_t n_unknown;  /* voxels with a value that nothing names; they count as background */
     int unknown_value;  /* the smallest such value */
-    int64_t n_overlaps; /* folder of masks: voxels in more than one; the first mask by name keeps them */
+    int64_t n_overlaps; /* folder of masks: voxels that a mask wanted and another organ's had taken */
+    pipe_mask_overlap overlaps[PIPE_MAX_OVERLAPS]; /* [n_overlap_pairs] */
+    int n_overlap_pairs;
     char sha256[65];    /* of the file; of "name hash" lines for a folder of masks */
 } pipe_label_volume;
 

@@ -83,6 +83,8 @@ typedef struct pipe_study_options {
     uint64_t seed;
 } pipe_study_options;
 
+enum { PIPE_NOTE_BYTES = 600 };
+
 typedef struct pipe_study_case {
     char *id, *reference, *prediction, *image; /* paths, NULL where there is none */
     bool is_done;
@@ -90,7 +92,7 @@ typedef struct pipe_study_case {
     int64_t dims[3];
     double spacing_mm[3];
     char reference_sha256[65], prediction_sha256[65];
-    char note[200]; /* unknown values, overlapping masks, resampling */
+    char note[PIPE_NOTE_BYTES]; /* unknown values, overlapping masks, resampling */
 } pipe_study_case;
 
 typedef struct pipe_study {

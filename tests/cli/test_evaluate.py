@@ -388,6 +388,18 @@ class Layouts(unittest.TestCase):
         samed.check(evaluate(self.reference, masks, self.labels, self.out))
         self.assertEqual(str(read_metrics(self.out)), str(read_metrics(whole)))
 
+    def test_overlapping_masks_are_counted(self):
+        folder = samed.path("layouts", "overlap", "a0")
+        for name, low, high in (("kidney_left", (0, 0, 0), (4, 4, 4)), ("liver", (2, 0, 0), (6, 4, 4)), ("Left-kidney_mask2", (0, 0, 0), (9, 9, 9))):
+            write_labels(os.path.join(folder, name + ".nii.gz"), paint((1, low, high)), code="<u1", datatype=2)
+        write_labels(samed.path("layouts", "one", "a0.nii.gz"), paint((1, (2, 0, 0), (6, 4, 4)), (2, (0, 0, 0), (4, 4, 4))))
+        samed.check(evaluate(samed.path("layouts", "one"), samed.path("layouts", "overlap"), self.labels, self.out))
+        note = samed.read_json(self.out, "summary.json")["cases"][0]["note"]
+        self.assertEqual(note, "prediction: 32 voxels in two masks, the first by file name keeps them: left kidney keeps 32 of liver")
+        with open(os.path.join(self.out, "report.html"), encoding="utf-8") as stream:
+            self.assertIn("left kidney keeps 32 of liver", stream.read().split("<h2")[0])
+        self.assertEqual(read_metrics(self.out)["a0", "left kidney", "dsc", "reloaded"], 1)
+
     def test_map_merges_and_renames(self):
         source = samed.path("layouts", "map.json")
         with open(source, "w", encoding="utf-8") as stream:
