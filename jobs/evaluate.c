@@ -8,6 +8,7 @@
 #include "io/log.h"
 #include "io/memory.h"
 #include "jobs/commands.h"
+#include "jobs/events.h"
 #include "jobs/exits.h"
 #include "jobs/output.h"
 #include "jobs/selfcheck.h"
@@ -90,6 +91,7 @@ static io_status plan(evaluate_run *run)
 static io_status list_pairs(evaluate_run *run)
 {
     IO_TRY(job_evaluate_pairs(run->options, run->study));
+    IO_TRY(io_alloc(run->study->n_cases, sizeof *run->tallies, (void **)&run->tallies));
     return pipe_study_allocate(run->study);
 }
 
@@ -145,38 +147,52 @@ static void on_progress(void *context, int64_t n)
     (void)n;
 }
 
-/* Rank 0: one item ended. The first failure of a case is kept; which one is first must not depend on ranks, so the lowest part's is. */
+/* Rank 0: a case failed, or all its parts are measured. */
+static void tell_case(evaluate_run *run, const pipe_study_case *c, const job_outcome *outcome)
+{
+    io_json *event = job_event_create(run->options->json, "case");
+
+    if (outcome->status == IO_OK)
+        io_log(IO_LOG_DEBUG, "case %s: %.2f s", c->id, outcome->seconds);
+    else
+        io_log(IO_LOG_WARN, "case %s failed (%s): %s", c->id, outcome->stage, outcome->text);
+    run->progress.cases_done += outcome->status == IO_OK;
+    run->progress.cases_failed += outcome->status != IO_OK;
+    if (!event) return;
+    job_event_put_outcome(event, c->id, outcome);
+    job_event_print(&event);
+}
+
+/* Rank 0: one item ended. A case fails with the first of its parts that does; all of them read the same files and fail alike. */
 static void on_ended(void *context, const job_outcome *outcome)
 {
     evaluate_run *run = context;
     const size_t index = (size_t)(outcome->case_index / run->n_parts);
     const pipe_study_case *c = &run->study->cases[index];
+    evaluate_tally *tally = &run->tallies[index];
+    job_outcome whole = *outcome;
 
     run->progress.slices_done++;
-    if (outcome->status == IO_OK) {
-        run->n_measured++;
-        run->progress.cases_done++;
-        io_log(IO_LOG_DEBUG, "case %s: %.2f s", c->id, outcome->seconds);
-        return;
-    }
-    run->progress.cases_failed++;
-    if (c->text) return;
-    run->n_failed++;
-    io_log(IO_LOG_WARN, "case %s failed (%s): %s", c->id, outcome->stage, outcome->text);
-    if (pipe_study_fail(run->study, index, outcome->stage, io_status_name(outcome->status), outcome->text) != IO_OK)
+    tally->seconds += outcome->seconds;
+    tally->n_ended++;
+    if (c->text || (outcome->status == IO_OK && tally->n_ended < run->n_parts)) return;
+    whole.seconds = tally->seconds;
+    tell_case(run, c, &whole);
+    if (outcome->status != IO_OK &&
+        pipe_study_fail(run->study, index, outcome->stage, io_status_name(outcome->status), outcome->text) != IO_OK)
         job_abort(JOB_EXIT_RUN, "%s", io_last_error_text());
 }
 
 /* Collective. */
 static io_status measure_all(evaluate_run *run)
 {
+    const int64_t n_cases = (int64_t)run->study->n_cases;
     const job_post_events events = {.progressed = on_progress, .ended = on_ended, .context = run};
     io_status status;
-    const int64_t n_items = (int64_t)run->study->n_cases * run->n_parts;
 
     job_team_create(&run->world, 1, &run->team);
     IO_TRY(job_post_create(&run->world, &run->team, run->queue, &events, &run->post));
-    job_progress_start(&run->progress, n_items, n_items, run->options->verbosity < 0 || run->world.rank > 0);
+    job_progress_start(&run->progress, n_cases, n_cases * run->n_parts, run->options->verbosity < 0 || run->world.rank > 0);
     status = job_evaluate_loop(run);
     job_progress_clear(&run->progress);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
@@ -204,6 +220,41 @@ static bool was_stopped(evaluate_run *run)
     return n_left > 0;
 }
 
+static void tell_start(const evaluate_run *run)
+{
+    io_json *event = job_event_create(run->options->json, "start");
+
+    io_log(IO_LOG_INFO, "%zu cases, %zu organs, %zu metrics", run->study->n_cases, run->study->n_organs, run->study->n_columns);
+    if (!event) return;
+    (void)io_json_put_text(event, "version", SAMED_VERSION);
+    (void)io_json_put_number(event, "cases", (double)run->study->n_cases);
+    (void)io_json_put_number(event, "organs", (double)run->study->n_organs);
+    (void)io_json_put_number(event, "metrics", (double)run->study->n_columns);
+    (void)io_json_put_number(event, "ranks", run->world.size);
+    (void)io_json_put_text(event, "output", run->options->output);
+    job_event_print(&event);
+}
+
+static void tell_end(const evaluate_run *run, int exit_code)
+{
+    io_json *event = job_event_create(run->options->json, "end");
+    size_t n_done = 0, n_failed = 0;
+
+    if (exit_code == JOB_EXIT_STOPPED)
+        io_log(IO_LOG_WARN, "stopped by %s before all pairs were measured; no report was written", job_stop_name());
+    if (!event) return;
+    for (size_t i = 0; i < run->study->n_cases; i++) {
+        n_failed += run->study->cases[i].text != NULL;
+        n_done += !run->study->cases[i].text && run->tallies[i].n_ended == run->n_parts;
+    }
+    (void)io_json_put_number(event, "done", (double)n_done);
+    (void)io_json_put_number(event, "failed", (double)n_failed);
+    (void)io_json_put_number(event, "left", (double)(run->study->n_cases - n_done - n_failed));
+    (void)io_json_put_number(event, "seconds", job_time_now() - run->started);
+    (void)io_json_put_number(event, "exit", exit_code);
+    job_event_print(&event);
+}
+
 /* Collective. */
 static int evaluate_all(evaluate_run *run)
 {
@@ -212,19 +263,28 @@ static int evaluate_all(evaluate_run *run)
 
     if (run->world.rank == 0) status = open_output(run);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
-    if (run->world.rank == 0)
-        io_log(IO_LOG_INFO, "%zu cases, %zu organs, %zu metrics", run->study->n_cases, run->study->n_organs, run->study->n_columns);
+    if (run->world.rank == 0) tell_start(run);
     status = measure_all(run);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     if (was_stopped(run)) {
-        if (run->world.rank == 0)
-            io_log(IO_LOG_WARN, "stopped by %s before all pairs were measured; no report was written", job_stop_name());
+        if (run->world.rank == 0) tell_end(run, JOB_EXIT_STOPPED);
         return JOB_EXIT_STOPPED;
     }
     if (run->world.rank == 0) exit_code = choose_exit(run);
     job_comm_bcast(&run->world, &exit_code, sizeof exit_code, 0);
     status = job_evaluate_report(run);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, exit_of_report(status));
+    if (run->world.rank == 0) tell_end(run, exit_code);
+    return exit_code;
+}
+
+/* Collective. */
+static int dry_run(const evaluate_run *run)
+{
+    int exit_code = JOB_EXIT_DONE;
+
+    if (run->world.rank == 0) exit_code = job_evaluate_dry_run(run);
+    job_comm_bcast(&run->world, &exit_code, sizeof exit_code, 0);
     return exit_code;
 }
 
@@ -242,6 +302,7 @@ static int plan_and_evaluate(evaluate_run *run)
     status = check_agreement(run);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     if (run->world.rank == 0) job_evaluate_check(run);
+    if (run->options->dry_run) return dry_run(run);
     status = create_queue(run);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     return evaluate_all(run);
@@ -257,6 +318,7 @@ static void free_run(evaluate_run *run)
     pipe_study_free(&run->study);
     io_labels_free(&run->labels);
     io_free(&run->results);
+    io_free(&run->tallies);
     job_lock_free(&run->lock);
 }
 

@@ -31,7 +31,7 @@ typedef struct evaluate_options {
     int n_maps;
     pipe_study_options study;
     double grid_tolerance_mm;
-    bool round, resample, nnunet, latex;
+    bool round, resample, nnunet, latex, dry_run, json;
     int n_ranks;   /* that must be there, 0 when not given */
     int n_worst;   /* cases with pictures */
     int verbosity; /* -1 quiet, 0, 1 verbose */
@@ -41,6 +41,12 @@ typedef struct evaluate_options {
 /* Returns -1, or the exit code with which the program has to end at once. */
 int job_options_evaluate(int argc, char **argv, evaluate_options *out);
 void job_options_evaluate_free(evaluate_options *options);
+
+/* What rank 0 knows of a case under way: its parts end one by one, on any rank. */
+typedef struct evaluate_tally {
+    int n_ended;
+    double seconds;
+} evaluate_tally;
 
 typedef struct evaluate_run {
     const evaluate_options *options;
@@ -57,7 +63,7 @@ typedef struct evaluate_run {
     int n_parts;      /* items per case */
     uint8_t *results; /* [n_result_bytes], of this rank */
     size_t n_result_bytes, results_capacity;
-    int64_t n_failed, n_measured; /* items, rank 0 */
+    evaluate_tally *tallies; /* [n_cases], rank 0 */
     bool has_told_stop, is_polling;
     double started;
 } evaluate_run;
@@ -69,6 +75,9 @@ io_status job_evaluate_pairs(const evaluate_options *options, pipe_study *study)
 
 /* Rank 0. Tells what the labels mean (verbose), and warns of images and names of maps that belong to no case. */
 void job_evaluate_check(const evaluate_run *run);
+
+/* Rank 0: prints the plan of --dry-run; returns the exit code. */
+int job_evaluate_dry_run(const evaluate_run *run);
 
 /* Collective. Measures all items; afterwards every rank holds its own results. */
 io_status job_evaluate_loop(evaluate_run *run);

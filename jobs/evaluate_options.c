@@ -27,6 +27,7 @@ enum {
     KEY_SEED,
     KEY_NNUNET,
     KEY_LATEX,
+    KEY_JSON,
     KEY_RANKS
 };
 
@@ -62,6 +63,8 @@ static const struct argp_option options_table[] = {
     {"latex", KEY_LATEX, 0, 0,
      "also table.tex: organs as columns, below the published rows, which are in the convention samed: it is measured too", 3},
     {"ranks", KEY_RANKS, "N", 0, "ranks that were started; another number is refused", 3},
+    {"dry-run", 'n', 0, 0, "read names and headers only; print pairs, what has no partner, and memory", 3},
+    {"json", KEY_JSON, 0, 0, "events as JSON lines on standard output", 3},
     {"quiet", 'q', 0, 0, "errors only", 3},
     {"verbose", 'v', 0, 0, "more about each case", 3},
     {0}};
@@ -200,6 +203,8 @@ static error_t parse_files(int key, char *arg, struct argp_state *state, parser 
     case KEY_WORST: options->n_worst = (int)job_options_integer(state, "--worst", arg, 0, MAX_WORST); return 0;
     case KEY_RANKS: options->n_ranks = job_options_ranks(state, arg); return 0;
     case KEY_NNUNET: options->nnunet = true; return 0;
+    case 'n': options->dry_run = true; return 0;
+    case KEY_JSON: options->json = true; return 0;
     case KEY_LATEX: options->latex = true; return 0;
     case 'q': job_options_verbosity(state, -1, &options->verbosity); return 0;
     case 'v': job_options_verbosity(state, 1, &options->verbosity); return 0;

@@ -7,35 +7,14 @@
 #include "io/json.h"
 #include "io/log.h"
 #include "io/memory.h"
+#include "jobs/events.h"
 #include "jobs/exits.h"
 #include "jobs/prepare.h"
 #include "jobs/stop.h"
 
-static io_json *create_event(const prepare_run *run, const char *name)
-{
-    io_json *event = NULL;
-
-    if (!run->options->json || io_json_create_object(&event) != IO_OK) return NULL;
-    if (io_json_put_text(event, "event", name) != IO_OK) io_json_free(&event);
-    return event;
-}
-
-/* One event as one line on standard output. Takes the object over. */
-static void print_event(io_json **event)
-{
-    char *line = NULL;
-
-    if (io_json_print(*event, false, &line) == IO_OK) {
-        printf("%s\n", line);
-        fflush(stdout);
-    }
-    io_free(&line);
-    io_json_free(event);
-}
-
 void job_prepare_report_start(prepare_run *run)
 {
-    io_json *event = create_event(run, "start");
+    io_json *event = job_event_create(run->options->json, "start");
 
     job_progress_start(&run->progress, run->n_left, run->slices_left, run->options->verbosity < 0);
     run->is_open = true;
@@ -46,7 +25,7 @@ void job_prepare_report_start(prepare_run *run)
     (void)io_json_put_number(event, "slices", (double)run->slices_left);
     (void)io_json_put_number(event, "ranks", run->world.size);
     (void)io_json_put_text(event, "output", run->options->output);
-    print_event(&event);
+    job_event_print(&event);
 }
 
 void job_prepare_report_progressed(void *argument, int64_t n_slices)
@@ -58,19 +37,12 @@ void job_prepare_report_progressed(void *argument, int64_t n_slices)
 
 static void print_ended(const prepare_run *run, const job_outcome *outcome)
 {
-    io_json *event = create_event(run, "case");
+    io_json *event = job_event_create(run->options->json, "case");
 
     if (!event) return;
-    (void)io_json_put_text(event, "case", run->cases.ids[outcome->case_index]);
-    (void)io_json_put_text(event, "status", outcome->status == IO_OK ? "done" : outcome->status == IO_ERR_STOPPED ? "stopped" : "failed");
+    job_event_put_outcome(event, run->cases.ids[outcome->case_index], outcome);
     (void)io_json_put_number(event, "slices", (double)outcome->n_slices);
-    (void)io_json_put_number(event, "seconds", outcome->seconds);
-    if (outcome->status != IO_OK) {
-        (void)io_json_put_text(event, "stage", outcome->stage);
-        (void)io_json_put_text(event, "reason", io_status_name(outcome->status));
-        (void)io_json_put_text(event, "text", outcome->text);
-    }
-    print_event(&event);
+    job_event_print(&event);
 }
 
 static void keep_failure(prepare_run *run, const job_outcome *outcome)
@@ -166,7 +138,7 @@ static io_status write_index(const prepare_run *run)
 
 static void print_end(const prepare_run *run, int64_t n_left, int exit_code)
 {
-    io_json *event = create_event(run, "end");
+    io_json *event = job_event_create(run->options->json, "end");
     char duration[32];
 
     if (event) {
@@ -176,7 +148,7 @@ static void print_end(const prepare_run *run, int64_t n_left, int exit_code)
         (void)io_json_put_number(event, "left", (double)n_left);
         (void)io_json_put_number(event, "seconds", job_time_now() - run->started);
         (void)io_json_put_number(event, "exit", exit_code);
-        print_event(&event);
+        job_event_print(&event);
     }
     job_duration_text(job_time_now() - run->started, duration);
     io_log(IO_LOG_INFO, "%lld done, %lld done before, %lld failed, %lld left, in %s; the store is %s", (long long)run->n_finished,

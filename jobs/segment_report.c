@@ -9,6 +9,7 @@
 #include "io/file.h"
 #include "io/log.h"
 #include "io/memory.h"
+#include "jobs/events.h"
 #include "jobs/exits.h"
 #include "jobs/segment.h"
 #include "jobs/stop.h"
@@ -42,34 +43,10 @@ static const char *case_id(const segment_report *report, int64_t index)
     return report->run->plan.manifest->cases[index].id;
 }
 
-/* One event as one line on standard output. Takes the object over. Nobody may be reading any more: that is said once. */
-static void print_event(io_json **event)
-{
-    static bool is_closed;
-    char *line = NULL;
-
-    if (!is_closed && io_json_print(*event, false, &line) == IO_OK && (printf("%s\n", line) < 0 || fflush(stdout) != 0)) {
-        is_closed = true;
-        if (errno == EPIPE) clearerr(stdout); /* the reader left: no fault of the run */
-        io_log(IO_LOG_WARN, "standard output cannot be written (%s); no more events are printed", strerror(errno));
-    }
-    io_free(&line);
-    io_json_free(event);
-}
-
-static io_json *create_event(const segment_report *report, const char *name)
-{
-    io_json *event = NULL;
-
-    if (!report->run->options->json || io_json_create_object(&event) != IO_OK) return NULL;
-    if (io_json_put_text(event, "event", name) != IO_OK) io_json_free(&event);
-    return event;
-}
-
 static void print_start(const segment_report *report)
 {
     const segment_run *run = report->run;
-    io_json *event = create_event(report, "start");
+    io_json *event = job_event_create(report->run->options->json, "start");
 
     if (!event) return;
     (void)io_json_put_text(event, "version", SAMED_VERSION);
@@ -78,7 +55,7 @@ static void print_start(const segment_report *report)
     (void)io_json_put_number(event, "slices", (double)run->plan.slices_left);
     (void)io_json_put_number(event, "ranks", run->world.size);
     (void)io_json_put_text(event, "output", run->options->output);
-    print_event(&event);
+    job_event_print(&event);
 }
 
 /* Label tables beside the label maps, in the formats that viewers open. */
@@ -194,19 +171,12 @@ static io_status write_failed(segment_report *report)
 
 static void print_ended(segment_report *report, const job_outcome *outcome)
 {
-    io_json *event = create_event(report, "case");
+    io_json *event = job_event_create(report->run->options->json, "case");
 
     if (!event) return;
-    (void)io_json_put_text(event, "case", case_id(report, outcome->case_index));
-    (void)io_json_put_text(event, "status", outcome->status == IO_OK ? "done" : outcome->status == IO_ERR_STOPPED ? "stopped" : "failed");
+    job_event_put_outcome(event, case_id(report, outcome->case_index), outcome);
     (void)io_json_put_number(event, "slices", (double)outcome->n_slices);
-    (void)io_json_put_number(event, "seconds", outcome->seconds);
-    if (outcome->status != IO_OK) {
-        (void)io_json_put_text(event, "stage", outcome->stage);
-        (void)io_json_put_text(event, "reason", io_status_name(outcome->status));
-        (void)io_json_put_text(event, "text", outcome->text);
-    }
-    print_event(&event);
+    job_event_print(&event);
 }
 
 static void keep_failure(segment_report *report, const job_outcome *outcome)
@@ -386,7 +356,7 @@ done:
 
 static void print_end(segment_report *report, int64_t n_left, int exit_code)
 {
-    io_json *event = create_event(report, "end");
+    io_json *event = job_event_create(report->run->options->json, "end");
     char duration[32];
 
     if (event) {
@@ -396,7 +366,7 @@ static void print_end(segment_report *report, int64_t n_left, int exit_code)
         (void)io_json_put_number(event, "left", (double)n_left);
         (void)io_json_put_number(event, "seconds", job_time_now() - report->started);
         (void)io_json_put_number(event, "exit", exit_code);
-        print_event(&event);
+        job_event_print(&event);
     }
     job_duration_text(job_time_now() - report->started, duration);
     io_log(IO_LOG_INFO, "%lld done, %lld done before, %lld failed, %lld left, in %s; results in %s", (long long)report->n_finished,

@@ -346,6 +346,40 @@ class Failures(unittest.TestCase):
             self.assertEqual(samed.run("evaluate", *arguments).returncode, 2, arguments)
 
 
+class Events(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.reference, cls.prediction, cls.labels = make_study(samed.path("events"), 4)
+        os.remove(os.path.join(cls.prediction, "a0_0000_dseg.nii.gz"))
+        os.remove(os.path.join(cls.reference, "a1.nii.gz"))
+        write_labels(os.path.join(cls.prediction, "a3_0000_dseg.nii.gz"), paint(), spacing=(1.5, 1.0, 2.6))
+
+    def test_json_lines(self):
+        out = samed.path("events.out")
+        for ranks in (0, 3, 6):  # with six ranks the organs of a case are shared: still one event per case
+            process = samed.check(evaluate(self.reference, self.prediction, self.labels, out, "--json", ranks=ranks), 3)
+            events = [json.loads(line) for line in process.stdout.splitlines()]
+            self.assertEqual([e["event"] for e in events], ["start"] + 4 * ["case"] + ["end"])
+            self.assertEqual((events[0]["cases"], events[0]["organs"], events[0]["ranks"]), (4, 3, max(ranks, 1)))
+            status = {e["case"]: (e["status"], e.get("stage"), e.get("reason")) for e in events[1:-1]}
+            self.assertEqual(status, {"a0": ("failed", "prediction", "not_found"), "a1_0000": ("failed", "reference", "not_found"),
+                                      "a2": ("done", None, None), "a3": ("failed", "grids", "mismatch")})
+            self.assertEqual((events[-1]["done"], events[-1]["failed"], events[-1]["left"], events[-1]["exit"]), (1, 3, 0, 3))
+
+    def test_dry_run_shows_the_pairs_and_writes_nothing(self):
+        out = samed.path("events.dry")
+        for ranks in (0, 2):
+            text = samed.check(evaluate(self.reference, self.prediction, self.labels, out, "-n", ranks=ranks)).stdout
+            self.assertIn("a0: no prediction for", text)
+            self.assertIn("a1_0000: no reference for", text)
+            self.assertIn("would fail: grids lie", text.replace("a3: ", ""))
+            self.assertIn("4 cases, 1 to measure (1 without a prediction, 1 without a reference, 1 would fail), 3 organs", text)
+            self.assertFalse(os.path.exists(out))
+        shutil.copytree(self.reference, samed.path("events.empty"))
+        alone = samed.run("evaluate", "-n", "-p", os.path.join(self.prediction, "a1_0000_dseg.nii.gz"), "-r", samed.path("events.empty"), "-o", out)
+        self.assertEqual((alone.returncode, os.path.exists(out)), (4, False))
+
+
 class Layouts(unittest.TestCase):
     def setUp(self):
         shutil.rmtree(samed.path("layouts"), ignore_errors=True)  # what the test before this one renamed
