@@ -49,7 +49,7 @@ static const struct argp_option options_table[] = {
     {"adapter", KEY_ADAPTER, "FILE", 0, "SAMed's weights for --sam", 0},
     {"vit", KEY_VIT, "SIZE", 0, "size of the random network: vit_b (default), vit_l, vit_h, tiny", 0},
     {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "default auto", 0},
-    {"precision", KEY_PRECISION, "f32|bf16", 0, "default f32", 0},
+    {"precision", KEY_PRECISION, "f32|tf32|bf16", 0, "default f32; tf32 is of CUDA devices", 0},
     {"threads", KEY_THREADS, "N", 0, "default: the CPUs this process may use", 0},
     {"batch", KEY_BATCH, "N", 0, "slices per call (default 1)", 0},
     {"image-size", KEY_IMAGE_SIZE, "PIXELS", 0, "default 512", 0},

@@ -8,6 +8,7 @@
 
 #include "io/file.h"
 #include "io/memory.h"
+#include "model/device.h"
 
 enum { SMALL_FILE = 65536 };
 
@@ -190,6 +191,43 @@ io_status job_device_share_find(const job_comm *world, int requested_threads, jo
     out->n_threads = requested_threads > 0 ? requested_threads : job_threads_share(masks, node.size, node.rank, out->quota_cpus);
 done:
     io_free(&masks);
+    job_comm_free(&node);
+    return status;
+}
+
+enum { IDENTITY_BYTES = sizeof((model_device *)0)->identity };
+
+/* Another rank of the node with the same device, or -1. identities [n_ranks][IDENTITY_BYTES]. */
+static int find_sharer(const char *identities, int n_ranks, int rank)
+{
+    const char *own = identities + (size_t)rank * IDENTITY_BYTES;
+
+    for (int r = 0; r < n_ranks; r++)
+        if (own[0] && r != rank && !strncmp(own, identities + (size_t)r * IDENTITY_BYTES, IDENTITY_BYTES)) return r;
+    return -1;
+}
+
+io_status job_device_check_shared(const job_comm *world, const char *identity, bool may_share)
+{
+    io_status status;
+    job_comm node = {0};
+    char own[IDENTITY_BYTES] = "", *all = NULL;
+    int sharer;
+
+    job_comm_split_node(world, &node);
+    status = io_alloc((size_t)node.size, IDENTITY_BYTES, (void **)&all);
+    if (!job_all_ok(world, &status, NULL)) goto done;
+    snprintf(own, sizeof own, "%s", identity);
+    job_comm_allgather(&node, own, all, IDENTITY_BYTES);
+    sharer = find_sharer(all, node.size, node.rank);
+    if (sharer >= 0 && !may_share)
+        status = IO_FAIL(IO_ERR_ARGUMENT,
+                         "ranks %d and %d of %d on this node have the same GPU (%s); start one rank per GPU, make all GPUs of the node "
+                         "visible to all of its ranks, or allow it with --share-gpu",
+                         node.rank, sharer, node.size, own);
+    (void)job_all_ok(world, &status, NULL);
+done:
+    io_free(&all);
     job_comm_free(&node);
     return status;
 }

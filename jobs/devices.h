@@ -31,6 +31,10 @@ io_status job_device_share_find(const job_comm *world, int requested_threads, jo
 /* The same for a command that runs alone. */
 int job_threads_alone(int requested_threads);
 
+/* Collective over all ranks. Refuses (IO_ERR_ARGUMENT) two ranks of a node on one physical GPU, unless may_share. identity as in
+ * model_device: "" for a CPU, which may always be shared. */
+io_status job_device_check_shared(const job_comm *world, const char *identity, bool may_share);
+
 /* Tells io/memory.h what the cgroup allows, so that volumes which cannot fit are refused one by one instead of ending the run. */
 void job_memory_limit_apply(void);
 

@@ -37,7 +37,8 @@ enum {
     KEY_SCRATCH,
     KEY_NODES,
     KEY_GPUS,
-    KEY_SECONDS
+    KEY_SECONDS,
+    KEY_SHARE_GPU
 };
 
 enum { MAX_SHARDS = 100000, MAX_THREADS = 1024, MAX_BATCH = 256, MAX_IMAGE_SIZE = 4096 };
@@ -48,7 +49,9 @@ static const char *range_name; /* --window or --percentile, once one was given *
 
 const char *job_precision_name(model_type type)
 {
-    return type == MODEL_BF16 ? "bf16" : "f32";
+    static const char *const names[] = {"f32", "bf16", "tf32"}; /* in the order of model_type */
+
+    return names[type];
 }
 
 void job_options_fail(struct argp_state *state, const char *format, ...)
@@ -104,7 +107,8 @@ void job_options_numbers(struct argp_state *state, const char *name, const char 
 model_type job_options_precision(struct argp_state *state, const char *text)
 {
     if (!strcmp(text, "bf16")) return MODEL_BF16;
-    if (strcmp(text, "f32") != 0) job_options_fail(state, "--precision: expected f32 or bf16, found '%s'", text);
+    if (!strcmp(text, "tf32")) return MODEL_TF32;
+    if (strcmp(text, "f32") != 0) job_options_fail(state, "--precision: expected f32, tf32 or bf16, found '%s'", text);
     return MODEL_F32;
 }
 
@@ -161,7 +165,8 @@ static const struct argp_option segment_options[] = {
     {"image-size", KEY_IMAGE_SIZE, "PIXELS", 0, "side of the network's input, a multiple of 16 (default 512)", 2},
     {0, 0, 0, 0, "How it is computed:", 3},
     {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "default auto", 3},
-    {"precision", KEY_PRECISION, "f32|bf16", 0, "default f32", 3},
+    {"precision", KEY_PRECISION, "f32|tf32|bf16", 0, "default f32; tf32 is of CUDA devices", 3},
+    {"share-gpu", KEY_SHARE_GPU, 0, 0, "let several ranks use one GPU", 3},
     {"threads", KEY_THREADS, "N", 0, "per rank; default: allowed CPUs shared by the ranks of a node", 3},
     {"ranks", KEY_RANKS, "N", 0, "ranks that were started; another number is refused", 3},
     {"team", KEY_TEAM, "N|all|auto", 0, "ranks that share one case: 1 for throughput, all for the fastest single case (default auto)", 3},
@@ -312,6 +317,7 @@ static error_t parse_settings(int key, char *arg, struct argp_state *state, job_
     case KEY_ORIENT: job_options_orient(state, arg, &options->pipe); return 0;
     case KEY_IMAGE_SIZE: set_image_size(state, arg, &options->pipe); return 0;
     case KEY_DEVICE: options->device = job_options_device(state, arg); return 0;
+    case KEY_SHARE_GPU: options->share_gpu = true; return 0;
     case KEY_PRECISION: options->precision = job_options_precision(state, arg); return 0;
     case KEY_THREADS: options->n_threads = (int)job_options_integer(state, "--threads", arg, 1, MAX_THREADS); return 0;
     case KEY_RANKS: options->n_ranks = job_options_ranks(state, arg); return 0;

@@ -25,7 +25,7 @@ typedef struct job_segment_options {
     int n_threads; /* per rank, 0: by affinity and quota */
     int team;      /* ranks per team, JOB_TEAM_AUTO or JOB_TEAM_ALL */
     int batch;     /* slices per call of the model */
-    bool overwrite, dry_run, preview, stats, json;
+    bool overwrite, dry_run, preview, stats, json, share_gpu;
     int verbosity;              /* -1 quiet, 0, 1 verbose */
     int n_nodes, gpus_per_node; /* of --dry-run's plan; 0 when not given, as the next */
     double seconds_per_slice;
@@ -57,6 +57,6 @@ void job_options_orient(struct argp_state *state, const char *text, pipe_options
 model_type job_options_precision(struct argp_state *state, const char *text);
 model_device_kind job_options_device(struct argp_state *state, const char *text);
 
-const char *job_precision_name(model_type type); /* "f32", "bf16" */
+const char *job_precision_name(model_type type); /* "f32", "bf16", "tf32" */
 
 #endif

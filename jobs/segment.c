@@ -109,7 +109,9 @@ static io_status start(segment_run *run, bool is_identified)
     job_team_create(&run->world, team_size, &run->team);
     warn_memory(run);
     status = job_segment_device_open(run->options, &run->share, &run->weights);
-    if (status == IO_OK) status = start_rank(run);
+    if (!job_all_ok(&run->world, &status, NULL)) return status;
+    IO_TRY(job_device_check_shared(&run->world, run->weights.device->identity, run->options->share_gpu));
+    status = start_rank(run);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     events.context = run->report;
     if (run->report) note_first_cases(run, team_size);

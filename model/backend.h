@@ -13,7 +13,11 @@
 
 #include "io/status.h"
 
-typedef enum model_type { MODEL_F32, MODEL_BF16 } model_type;
+typedef enum model_type {
+    MODEL_F32,
+    MODEL_BF16,
+    MODEL_TF32 /* only asked for when a device is opened: f32 everywhere, but products may round their inputs to 10 bits */
+} model_type;
 
 /* Rows of numbers: row m starts at data + m * stride elements of type. */
 typedef struct model_rows {
@@ -34,8 +38,8 @@ typedef struct model_backend model_backend; /* a device: its threads, streams, s
 typedef struct model_matrix model_matrix;   /* a constant weight [n_out, n_in], packed as the device likes it */
 typedef struct model_relpos model_relpos;   /* the constants of one block's attention, packed likewise */
 
-typedef struct model_slicer model_slicer;   /* how raw slices of one volume become images, and labels go back to its grid */
-typedef struct model_graph model_graph;     /* recorded operations */
+typedef struct model_slicer model_slicer; /* how raw slices of one volume become images, and labels go back to its grid */
+typedef struct model_graph model_graph;   /* recorded operations */
 
 /* Voxels as they are stored; wider types reach the device as f32. */
 typedef enum model_voxel {
@@ -89,6 +93,8 @@ typedef struct model_ops {
     io_status (*upload)(model_backend *backend, void *to, const void *host_from, size_t n_bytes);
     io_status (*download)(model_backend *backend, void *host_to, const void *from, size_t n_bytes);
     io_status (*sync)(model_backend *backend);
+    /* Bytes that memory_create can still give; NULL where the system decides, as on the CPU. */
+    io_status (*memory_left)(model_backend *backend, size_t *n_bytes);
     void (*backend_free)(model_backend **backend);
 
     /* ---- constants, made at load; host arrays, which are not needed afterwards */

@@ -15,6 +15,7 @@ static io_status open_cuda(int index, model_type type, model_device *device)
 
 static io_status open_cpu(model_type type, int n_threads, model_device *device)
 {
+    if (type == MODEL_TF32) return IO_FAIL(IO_ERR_UNSUPPORTED, "tf32 is a precision of NVIDIA GPUs; on the CPU use f32 or bf16");
     IO_TRY(model_backend_cpu_create(type, n_threads, &device->ops, &device->backend, device->description));
     device->kind = MODEL_DEVICE_CPU;
     device->n_threads = n_threads;
@@ -27,7 +28,7 @@ io_status model_device_open(model_device_kind kind, int index, model_type type, 
     model_device *device = NULL;
 
     IO_TRY(io_alloc(1, sizeof *device, (void **)&device));
-    device->type = type;
+    device->type = type == MODEL_TF32 ? MODEL_F32 : type;
     if (kind != MODEL_DEVICE_CPU) status = open_cuda(index, type, device);
     if (kind == MODEL_DEVICE_AUTO && (status == IO_ERR_NOT_FOUND || status == IO_ERR_UNSUPPORTED))
         io_log(status == IO_ERR_NOT_FOUND ? IO_LOG_DEBUG : IO_LOG_WARN, "computing on the CPU: %s", io_last_error_text());

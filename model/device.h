@@ -16,10 +16,11 @@ typedef struct model_device {
     model_type type;          /* of the activations that feed products */
     int n_threads;            /* CPU only */
     char description[160];    /* "CPU AVX-512 bf16, 2 threads, oneDNN 2.6.3" */
+    char identity[40];        /* of the physical device, "" for the CPU: ranks that find the same one share it */
 } model_device;
 
 /* n_threads >= 1; index is the CUDA device of this rank. AUTO falls back to the CPU when CUDA is not there and logs it; CUDA does not.
- * bf16 on a CPU without bf16 products is refused (IO_ERR_UNSUPPORTED), saying what the CPU has. */
+ * bf16 on a CPU without bf16 products is refused (IO_ERR_UNSUPPORTED), saying what the CPU has; tf32 is of CUDA devices only. */
 io_status model_device_open(model_device_kind kind, int index, model_type type, int n_threads, model_device **out);
 void model_device_free(model_device **device);
 

@@ -32,6 +32,23 @@ static void start_run(model_sam *sam)
                            .workspace = &sam->workspace};
 }
 
+/* One line before anything is loaded, rather than a failure half-way. */
+static io_status check_memory(const model_device *device, const model_config *config)
+{
+    const int b = device->ops->slices_per_pass;
+    const size_t needed = model_sam_estimate_bytes(config, device->type, b);
+    size_t left;
+
+    if (!device->ops->memory_left) return IO_OK;
+    IO_TRY(device->ops->memory_left(device->backend, &left));
+    if (needed <= left) return IO_OK;
+    return IO_FAIL(
+        IO_ERR_MEMORY,
+        "the network needs about %.0f MB for passes of %d slices, %s has %.0f MB left; end what else runs on it, put fewer ranks "
+        "on it, or use --precision bf16 or a smaller --image-size",
+        (double)needed / 1e6, b, device->description, (double)left / 1e6);
+}
+
 io_status model_sam_create(model_device *device, const model_config *config, const io_tensors *sam, const io_tensors *adapter,
                            model_sam **out)
 {
@@ -39,6 +56,7 @@ io_status model_sam_create(model_device *device, const model_config *config, con
     const int b = device->ops->slices_per_pass;
     model_sam *made = NULL;
 
+    IO_TRY(check_memory(device, config));
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *made, (void **)&made));
     made->device = device;
     made->config = *config;
