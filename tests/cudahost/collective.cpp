@@ -68,55 +68,6 @@ static void match_values(lanes_of_warp &lanes, unsigned mask)
     });
 }
 
-static float upper_half(uint32_t pair, int half)
-{
-    return from_bits<float>(half ? pair & 0xffff0000u : pair << 16);
-}
-
-/* PTX ISA, mma.m16n8k16 with bf16: lane = 4 * group + place; which of the matrices' elements a lane holds. */
-static void multiply_matrices(lanes_of_warp &lanes)
-{
-    float a[16][16], b[16][8];
-
-    for (int lane = 0; lane < 32; lane++) {
-        const uint32_t *own_a = static_cast<const uint32_t *>(lanes[lane]->wish->in[0]);
-        const uint32_t *own_b = static_cast<const uint32_t *>(lanes[lane]->wish->in[1]);
-        const int group = lane / 4, place = lane % 4;
-        for (int half = 0; half < 2; half++) {
-            for (int i = 0; i < 4; i++) a[group + i % 2 * 8][place * 2 + half + i / 2 * 8] = upper_half(own_a[i], half);
-            for (int i = 0; i < 2; i++) b[place * 2 + half + i * 8][group] = upper_half(own_b[i], half);
-        }
-    }
-    for (int lane = 0; lane < 32; lane++) {
-        float *d = static_cast<float *>(lanes[lane]->wish->out);
-        for (int i = 0; i < 4; i++) {
-            const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
-            float sum = 0;
-            for (int k = 0; k < 16; k++) sum += a[row][k] * b[k][column];
-            d[i] += sum;
-        }
-    }
-}
-
-/* PTX ISA, ldmatrix: lane 8 m + r gives row r of matrix m; lane l gets elements 2 (l % 4) and the next of row l / 4 of each. */
-static void load_matrices(lanes_of_warp &lanes)
-{
-    const int n_matrices = (int)lanes[0]->wish->value;
-    uint16_t matrices[4][8][8];
-
-    for (int lane = 0; lane < 8 * n_matrices; lane++) {
-        const request &own = *lanes[lane]->wish;
-        if (reinterpret_cast<uintptr_t>(own.in[0]) % 16) {
-            current = lanes[lane];
-            fatal("ldmatrix at %s:%d: the row's address is not a multiple of 16", own.file, own.line);
-        }
-        memcpy(matrices[lane / 8][lane % 8], own.in[0], 16);
-    }
-    for (int lane = 0; lane < 32; lane++)
-        for (int i = 0; i < n_matrices; i++)
-            memcpy(static_cast<uint32_t *>(lanes[lane]->wish->out) + i, &matrices[i][lane / 4][lane % 4 * 2], 4);
-}
-
 static void hold_meeting(lanes_of_warp &lanes, unsigned mask)
 {
     const request &first = *lanes[__builtin_ctz(mask)]->wish;
@@ -128,8 +79,6 @@ static void hold_meeting(lanes_of_warp &lanes, unsigned mask)
     case meeting::syncwarp: for_each(mask, [&](int i) { lanes[i]->warp_syncs++; }); break;
     case meeting::shuffle: shuffle_values(lanes, mask); break;
     case meeting::match: match_values(lanes, mask); break;
-    case meeting::mma: multiply_matrices(lanes); break;
-    case meeting::ldmatrix: load_matrices(lanes); break;
     case meeting::custom:
         for_each(mask, [&](int i) { wishes[i] = lanes[i]->wish; });
         first.custom(wishes);
@@ -169,8 +118,6 @@ uint64_t meet_warp(request &own)
 
     if (!(own.mask >> t->lane & 1))
         fatal("lane %d is at the collective %s:%d, whose mask %08x does not name it", t->lane, own.file, own.line, own.mask);
-    if (own.kind == meeting::ldmatrix && check_on_access && t->lane < 8 * (int)own.value)
-        check_on_access(own.in[0], 16, false, __builtin_return_address(0));
     t->wish = &own;
     t->now = state::at_meeting;
     is_complete = gather_lanes(own, lanes);

@@ -36,7 +36,7 @@ extern coordinates here;
 #define CUDAHOST_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
 enum class barrier { plain, all, any, count };
-enum class meeting { converge, syncwarp, shuffle, ballot, any, all, add, minimum, maximum, match, mma, ldmatrix, custom };
+enum class meeting { converge, syncwarp, shuffle, ballot, any, all, add, minimum, maximum, match, custom };
 
 /* What one lane brings to a meeting of its warp. */
 struct request {
@@ -59,6 +59,11 @@ void *shared_dynamic();
 void copy_async(void *to, const void *from, size_t bytes, const char *file, int line);
 void copy_async_commit();
 void copy_async_wait(int n_left);
+/* For tensorcore.h: what all lanes' requests come to. */
+void multiply_bf16(request **lanes);
+void multiply_tf32(request **lanes);
+void load_matrices(request **lanes);
+void note_matrix_row(const void *row, const void *site);
 [[noreturn]] void fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* A launch as it waits in a stream: the arguments lie in arguments, which call hands to the kernel. */
@@ -141,23 +146,8 @@ template <int N> void cuk_cp_async_wait()
 {
     cudahost::copy_async_wait(N);
 }
-static inline void cuk_mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], CUDAHOST_SITE)
-{
-    cudahost::request own{cudahost::meeting::mma, ~0u, 0, 0, {a, b, nullptr}, d, file, line, nullptr};
-    cudahost::meet_warp(own);
-}
-static inline void cuk_ldmatrix_x4(uint32_t (&r)[4], const void *row, CUDAHOST_SITE)
-{
-    cudahost::request own{cudahost::meeting::ldmatrix, ~0u, 4, 0, {row, nullptr, nullptr}, r, file, line, nullptr};
-    cudahost::meet_warp(own);
-}
-static inline void cuk_ldmatrix_x2(uint32_t (&r)[2], const void *row, CUDAHOST_SITE)
-{
-    cudahost::request own{cudahost::meeting::ldmatrix, ~0u, 2, 0, {row, nullptr, nullptr}, r, file, line, nullptr};
-    cudahost::meet_warp(own);
-}
-
 #include "tests/cudahost/intrinsics.h"
+#include "tests/cudahost/tensorcore.h"
 #include "tests/cudahost/wmma.h"
 
 #endif
