@@ -119,8 +119,8 @@ typedef struct model_ops {
                                    int M, int C, model_epilogue epilogue);
     /* Multi-head attention with decomposed relative position (spec 1.4, 1.5): qkv [B*G*G, 3*H*D] as q|k|v, head-major inside each;
      * out [B*G*G, H*D]. side != G: windows of side x side tokens with zero padding at the bottom and right, padded keys included exactly;
-     * side == G: over the whole slice. Overwrites. log_sum [B*G*G, H] f32, or NULL: log2 of each query's sum of exponentials, padding
-     * included, for the backward pass. */
+     * side == G: over the whole slice. qkv is of the type that the constants were made for, out of that or f32. Overwrites. log_sum [B*G*G,
+     * H] f32, or NULL: log2 of each query's sum of exponentials, padding included, for the backward pass. */
     io_status (*attention_forward)(model_backend *backend, model_rows out, float *log_sum, model_rows qkv, const model_relpos *relpos,
                                    int B, int G);
     /* 3x3 convolution, padding 1, no bias, channels last: in [B*G*G, n_in], weight packed from [n_out, 9*n_in] with the nine taps
@@ -165,8 +165,9 @@ typedef struct model_ops {
     io_status (*graph_launch)(model_backend *backend, const model_graph *graph);
     void (*graph_free)(model_backend *backend, model_graph **graph);
 
-    /* ---- training, all in f32. The gradient of a product's input needs no operation of its own: it is linear_forward (conv3x3_forward)
-     * with the transposed weight. Gradients of weights add to what is there, and a NULL one is of a frozen weight and left out. */
+    /* ---- training, in f32 but for what enters the products of attention. The gradient of a product's input needs no operation of its own:
+     * it is linear_forward (conv3x3_forward) with the transposed weight. Gradients of weights add to what is there, and a NULL one is of a
+     * frozen weight and left out. */
     /* Packs weight [n_out,n_in] f32, in device memory, into a matrix made before; is_transposed: weight is [n_in,n_out]. */
     io_status (*matrix_update)(model_backend *backend, model_matrix *matrix, const float *weight, bool is_transposed);
     /* dweight [n_out,n_in] += dout [M,n_out]^T . in [M,n_in]; dbias [n_out] += dout's columns. in is not read where dweight is NULL. */
@@ -183,7 +184,8 @@ typedef struct model_ops {
     io_status (*layernorm_backward)(model_backend *backend, model_rows din, float *dgamma, float *dbeta, model_rows dout, model_rows in,
                                     const float *gamma, float eps, int M, int C, model_epilogue epilogue);
     /* dqkv [B*G*G, 3*H*D] from dout [B*G*G, H*D] and what attention_forward read and gave. The tables and the padded tokens' q, k and v
-     * are frozen: their gradients are not computed. Overwrites. */
+     * are frozen: their gradients are not computed. qkv is of the type that the constants were made for, all else f32; with bf16 what
+     * enters the products is rounded. Overwrites. */
     io_status (*attention_backward)(model_backend *backend, model_rows dqkv, model_rows dout, model_rows qkv, model_rows out,
                                     const float *log_sum, const model_relpos *relpos, int B, int G);
     /* dq, dk, dv like q, k, v of cross_attention_forward, from dout [B*n_q, I]. Overwrites; none aliases an input. */

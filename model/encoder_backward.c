@@ -17,10 +17,16 @@ static io_status round_rows(const model_trainer *trainer, model_rows *in, int C)
     const model_run *run = &trainer->run;
     const model_rows half = trainer->temporary.half;
 
-    if (!half.data) return IO_OK;
+    if (!half.data || in->type == MODEL_BF16) return IO_OK;
     IO_TRY(run->ops->activation_forward(run->backend, half, *in, MODEL_STORE, train_count_pixels(trainer), C));
     *in = half;
     return IO_OK;
+}
+
+/* Where a frozen product reads what nothing else does: f32, or half in bf16. */
+static model_rows choose_input(const model_trainer *trainer, model_rows rows)
+{
+    return trainer->temporary.half.data ? trainer->temporary.half : rows;
 }
 
 static io_status multiply(const model_trainer *trainer, model_rows out, model_rows in, const model_linear *linear)
@@ -57,31 +63,44 @@ static io_status normalize_back(const model_trainer *trainer, model_rows din, mo
                                         epilogue);
 }
 
+/* saved->qkv and what LoRA keeps, from the normed rows. */
+static io_status project(model_trainer *trainer, int i, const block_saved *saved, model_rows normed)
+{
+    const model_run *run = &trainer->run;
+    const int N = train_count_pixels(trainer);
+    const bool is_rounded = saved->qkv.type == MODEL_BF16;
+    const model_rows qkv = is_rounded ? trainer->temporary.qkv : saved->qkv;
+
+    IO_TRY(multiply(trainer, qkv, normed, &trainer->frozen.encoder.blocks[i].qkv));
+    for (int p = 0; p < TRAIN_O; p++)
+        IO_TRY(model_train_lora_forward(run, &trainer->lora[i][p], get_part(trainer, qkv, p), saved->low[p], normed, N));
+    if (!is_rounded) return IO_OK;
+    return run->ops->activation_forward(run->backend, saved->qkv, qkv, MODEL_STORE, N, 3 * trainer->config.width);
+}
+
 /* Everything of a block up to what GELU is applied to. */
 static io_status run_block(model_trainer *trainer, int i, const block_saved *saved)
 {
     const model_run *run = &trainer->run;
     const model_block *block = &trainer->frozen.encoder.blocks[i];
     const int N = train_count_pixels(trainer), C = trainer->config.width, G = trainer->config.image_size / trainer->config.patch;
-    const model_rows normed = trainer->temporary.normed;
+    const model_rows normed = trainer->temporary.normed, last_normed = choose_input(trainer, normed);
 
     IO_TRY(normalize(trainer, normed, saved->x, &block->norm1, C));
-    IO_TRY(multiply(trainer, saved->qkv, normed, &block->qkv));
-    for (int p = 0; p < TRAIN_O; p++)
-        IO_TRY(model_train_lora_forward(run, &trainer->lora[i][p], get_part(trainer, saved->qkv, p), saved->low[p], normed, N));
+    IO_TRY(project(trainer, i, saved, normed));
     IO_TRY(run->ops->attention_forward(run->backend, saved->attended, saved->log_sum, saved->qkv, block->relpos, 1, G));
     IO_TRY(multiply(trainer, saved->mid, saved->attended, &block->proj));
     IO_TRY(model_train_lora_forward(run, &trainer->lora[i][TRAIN_O], saved->mid, saved->low[TRAIN_O], saved->attended, N));
     IO_TRY(model_train_add(run, saved->mid, saved->x, N, C));
-    IO_TRY(normalize(trainer, normed, saved->mid, &block->norm2, C));
-    return multiply(trainer, saved->hidden, normed, &block->lin1);
+    IO_TRY(normalize(trainer, last_normed, saved->mid, &block->norm2, C));
+    return multiply(trainer, saved->hidden, last_normed, &block->lin1);
 }
 
 static io_status finish_block(model_trainer *trainer, int i, const block_saved *saved, model_rows out)
 {
     const model_run *run = &trainer->run;
     const int N = train_count_pixels(trainer);
-    const model_rows hidden = trainer->temporary.hidden;
+    const model_rows hidden = choose_input(trainer, trainer->temporary.hidden);
 
     IO_TRY(run->ops->activation_forward(run->backend, hidden, saved->hidden, MODEL_GELU, N, trainer->config.mlp_width));
     IO_TRY(multiply(trainer, out, hidden, &trainer->frozen.encoder.blocks[i].lin2));

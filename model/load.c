@@ -223,7 +223,7 @@ static io_status load_relpos(loader *load, int i, model_relpos **out)
     IO_TRY(load_table(load, MODEL_REL_W, i, side, load->stage[2]));
     IO_TRY(read_param(load, MODEL_QKV_BIAS, i, load->stage[3]));
     return load->device->ops->relpos_create(load->device->backend, side, config->head_size, config->heads, load->stage[1], load->stage[2],
-                                            load->stage[3], load->kind == MODEL_LOAD_INFERENCE ? load->device->type : MODEL_F32, out);
+                                            load->stage[3], load->device->type, out);
 }
 
 static io_status load_qkv(loader *load, int i, model_linear *out)

@@ -1,7 +1,7 @@
 /* Finetuning SAM as SAMed does, on one device: LoRA in the encoder, the decoder in full (SAMed) or by LoRA (SAMed_s). One slice at a time:
  * a batch is a loop around forward and backward, its gradients are added exactly (model/exact.h), so the result does not depend on how
- * slices are spread. A device of bf16 rounds what enters the encoder's frozen products; what is trained, norms, attention, loss and sums
- * are f32. */
+ * slices are spread. A device of bf16 rounds what enters the encoder's frozen products and those of its attention; what is trained, norms,
+ * softmax, loss and sums are f32. */
 #ifndef MODEL_TRAIN_H
 #define MODEL_TRAIN_H
 

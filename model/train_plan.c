@@ -31,12 +31,19 @@ static model_rows take_padded(arena *from, int64_t M, int64_t C)
     return take_rows(from, M, C + from->pad);
 }
 
+/* Rows in the device's type: what only its products read. */
+static model_rows take_typed(const model_trainer *trainer, arena *from, int64_t M, int64_t C)
+{
+    if (trainer->device->type == MODEL_F32) return take_rows(from, M, C);
+    return (model_rows){take(from, (M * C + 1) / 2), C, MODEL_BF16};
+}
+
 /* Everything of a block but its input. */
 static void lay_out_block(const model_trainer *trainer, arena *from, block_saved *block)
 {
     const int N = train_count_pixels(trainer), C = trainer->config.width;
 
-    block->qkv = take_rows(from, N, 3 * C);
+    block->qkv = take_typed(trainer, from, N, 3 * C);
     block->attended = take_padded(from, N, C);
     block->mid = take_rows(from, N, C);
     block->hidden = take_rows(from, N, trainer->config.mlp_width);
@@ -119,9 +126,9 @@ static void lay_out_encoder_pass(const model_trainer *trainer, arena *from, trai
     at->image = take(from, (int64_t)config->image_size * config->image_size);
     at->patches = take_padded(from, N, config->patch * config->patch);
     at->normed = take_padded(from, N, C);
-    /* dqkv is written when the MLP's hidden gradient has been read, dnormed when dattended has */
+    /* qkv is f32 until LoRA has been added; dqkv is written when the MLP's hidden gradient has been read, dnormed when dattended has */
     at->hidden = take_padded(from, N, config->mlp_width > 3 * C ? config->mlp_width : 3 * C);
-    at->dqkv = at->hidden;
+    at->qkv = at->dqkv = at->hidden;
     at->low = take_rows(from, N, config->lora_rank);
     at->dx = take_padded(from, N, C);
     at->dnormed = take_padded(from, N, C);

@@ -44,7 +44,7 @@ typedef struct train_decoder {
 /* What a block of the encoder saves. */
 typedef struct block_saved {
     model_rows x;                  /* [N,C]: its input */
-    model_rows qkv, attended, mid; /* [N,3C] [N,C] [N,C]: mid is the stream between its halves */
+    model_rows qkv, attended, mid; /* [N,3C] [N,C] [N,C]: qkv in the device's type; mid is the stream between its halves */
     model_rows hidden;             /* [N,F]: what GELU is applied to */
     model_rows low[TRAIN_N_LORA];  /* [N,r] */
     float *log_sum;                /* [N,H] */
@@ -77,6 +77,7 @@ typedef struct train_temporary {
     float *image;                                              /* [S,S] */
     model_rows patches, normed, hidden, low;                   /* [N,P*P] [N,C] [N,F] [N,r] */
     model_rows dx, dnormed, dattended, dqkv;                   /* [N,C] [N,C] [N,C] [N,3C] */
+    model_rows qkv;                                            /* [N,3C] f32, of bf16 devices */
     model_rows half;                                           /* [N,F] bf16: what enters a frozen product; no data in f32 */
     block_saved shared;                                        /* of blocks that save nothing */
     model_rows embedding, neck_normed, keys_pos, dkeys, dneck; /* [N,R] */

@@ -168,7 +168,7 @@ io_status attention_forward_cpu(model_backend *backend, model_rows out, float *l
 {
     attention_job job = {.relpos = relpos, .out = out, .qkv = qkv, .log_sum = log_sum, .G = G, .n_chunks = 1, .zeros = backend->zeros};
 
-    if (qkv.type != relpos->type || out.type != relpos->type)
+    if (qkv.type != relpos->type || (out.type != relpos->type && out.type != MODEL_F32))
         return IO_FAIL(IO_ERR_MISMATCH, "attention: the rows are not of the type that the constants were packed for");
     job.across = (G + relpos->side - 1) / relpos->side;
     /* four tasks for each thread keep the ends of a dynamic schedule short; every chunk packs keys and values again, 1 % of a head */

@@ -38,19 +38,23 @@ typedef struct attention_task {
 typedef void attention_kernel(const attention_job *job, const attention_task *task, float *scratch);
 attention_kernel attention_kernel_generic, attention_kernel_avx2, attention_kernel_avx512, attention_kernel_avx512bf16;
 
-/* A backward call: what the forward pass had, and its gradients. */
+/* A backward call: what the forward pass had, and its gradients. Its chunks are parts of the keys, all queries in each. */
 typedef struct attention_backward_job {
-    attention_job forward; /* n_chunks 1: the gradient of a key sums over all queries */
+    attention_job forward;
     model_rows dqkv, dout;
+    model_rows partial; /* [n_chunks - 1][B*G*G][H*D]: dq of the chunks after the first, added to it at last */
+    int64_t n_rows;     /* B*G*G */
 } attention_backward_job;
 
 typedef void attention_backward_kernel(const attention_backward_job *job, const attention_task *task, float *scratch);
-attention_backward_kernel attention_backward_kernel_generic, attention_backward_kernel_avx2, attention_backward_kernel_avx512;
+attention_backward_kernel attention_backward_kernel_generic, attention_backward_kernel_avx2, attention_backward_kernel_avx512,
+    attention_backward_kernel_avx512bf16;
 
 /* Bytes of scratch that a kernel needs for this block. */
 typedef size_t attention_scratch(const model_relpos *relpos);
 attention_scratch attention_scratch_generic, attention_scratch_avx2, attention_scratch_avx512, attention_scratch_avx512bf16;
-attention_scratch attention_backward_scratch_generic, attention_backward_scratch_avx2, attention_backward_scratch_avx512;
+attention_scratch attention_backward_scratch_generic, attention_backward_scratch_avx2, attention_backward_scratch_avx512,
+    attention_backward_scratch_avx512bf16;
 
 /* Window number w of the across x across ones, whole windows first: the largest tasks start first, so that threads end together. */
 void attention_window_find_cpu(const attention_job *job, int w, int *wy, int *wx);

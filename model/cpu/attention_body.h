@@ -63,7 +63,7 @@ SIMD_INLINE void multiply_values(const packed_window *w, int is_bf16, int n_vect
             const simd padded = simd_fma(simd_set(queries->pad_weight[i]), simd_load(bias + j * LANES), acc[i][j]);
             const simd y = simd_mul(padded, simd_set(queries->factor[i]));
 
-            if (is_bf16)
+            if (w->job->out.type == MODEL_BF16)
                 simd_store_bf16((bf16 *)queries->out[i] + c + j * LANES, y, LANES);
             else
                 simd_store((float *)queries->out[i] + c + j * LANES, y);

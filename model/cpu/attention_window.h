@@ -35,7 +35,7 @@ typedef struct packed_window {
     const attention_task *task;
     int vh, vw;                          /* tokens inside the grid */
     int is_turned;                       /* lines are columns of keys */
-    int n_lines, n_live;                 /* lines, and live lanes of a line */
+    int first_line, n_lines, n_live;     /* lines (of the gradient's tasks not all, the first one's number), and live lanes of a line */
     int n_parts;                         /* vectors of a line */
     int n_vectors;                       /* of all keys, a multiple of PANEL */
     int n_keys;                          /* n_vectors * LANES */
@@ -124,10 +124,10 @@ static const float *head_at(const packed_window *w, int part, int y, int x)
 static void find_rows(packed_window *w, int part)
 {
     for (int j = 0; j < w->n_vectors; j++) {
-        const int line = j / w->n_parts, first = j % w->n_parts * LANES;
+        const int line = w->first_line + j / w->n_parts, first = j % w->n_parts * LANES;
 
         for (int i = 0; i < LANES; i++) {
-            const int lane = first + i, is_live = line < w->n_lines && lane < w->n_live;
+            const int lane = first + i, is_live = line < w->first_line + w->n_lines && lane < w->n_live;
 
             w->rows[j * LANES + i] = !is_live ? w->job->zeros : w->is_turned ? head_at(w, part, lane, line) : head_at(w, part, line, lane);
         }
@@ -187,6 +187,7 @@ static void measure_window(packed_window *w, const attention_job *job, const att
     w->vh = job->G - task->y0 < side ? job->G - task->y0 : side;
     w->vw = job->G - task->x0 < side ? job->G - task->x0 : side;
     w->is_turned = w->vw * round_up(w->vh, LANES) < w->vh * round_up(w->vw, LANES);
+    w->first_line = 0;
     w->n_lines = w->is_turned ? w->vw : w->vh;
     w->n_live = w->is_turned ? w->vh : w->vw;
     w->n_parts = round_up(w->n_live, LANES) / LANES;
@@ -265,7 +266,7 @@ static void spread_terms(const packed_window *w, const query_tile *queries)
             simd_store(lane_terms + part * LANES, simd_pick(simd_load(lane_run + part * LANES), simd_set(DEAD_LOGIT), 0, n));
         }
         for (int line = 0; line < w->n_lines; line++)
-            for (int part = 0; part < w->n_parts; part++) line_terms[j++] = line_run[line];
+            for (int part = 0; part < w->n_parts; part++) line_terms[j++] = line_run[w->first_line + line];
         while (j < w->n_vectors) line_terms[j++] = DEAD_LOGIT;
     }
 }

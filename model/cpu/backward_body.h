@@ -59,7 +59,7 @@ SIMD_INLINE void add_weights(const weights_job *job, int n_vectors, const float 
     tile acc;
 
     clear_tile(acc);
-    multiply_turned_tile(n_vectors, acc, packed, TILE_ROWS, row_at(job->in, 0, column), job->in.stride, job->M);
+    multiply_turned_tile(0, n_vectors, acc, packed, TILE_ROWS, row_at(job->in, 0, column), job->in.stride, job->M);
 #pragma GCC unroll 8
     for (int i = 0; i < TILE_ROWS; i++)
 #pragma GCC unroll 3

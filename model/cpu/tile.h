@@ -51,8 +51,9 @@ SIMD_INLINE void multiply_tile(int is_bf16, int n_vectors, tile acc, const float
 }
 
 /* acc[i][j] += sum over k of a[k * lda + i] * b[k * ldb + j-th vector]: a product with the left side turned, as gradients of weights,
- * keys and values are. f32. */
-SIMD_INLINE void multiply_turned_tile(int n_vectors, tile acc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t n)
+ * keys and values are. All in dwords: in bf16 a pair is of two neighbouring k. */
+SIMD_INLINE void multiply_turned_tile(int is_bf16, int n_vectors, tile acc, const float *a, int64_t lda, const float *b, int64_t ldb,
+                                      int64_t n)
 {
 #pragma GCC unroll 2
     for (int64_t k = 0; k < n; k++) {
@@ -65,7 +66,7 @@ SIMD_INLINE void multiply_turned_tile(int n_vectors, tile acc, const float *a, i
             const simd x = simd_set(a[k * lda + i]);
 
 #pragma GCC unroll 3
-            for (int j = 0; j < n_vectors; j++) acc[i][j] = simd_fma(x, column[j], acc[i][j]);
+            for (int j = 0; j < n_vectors; j++) acc[i][j] = simd_mac(is_bf16, x, column[j], acc[i][j]);
         }
     }
 }

@@ -76,6 +76,9 @@ void reference_conv3x3(double *out, const double *in, const double *weight, int 
 /* Window by window with the padding written out, as segment-anything does it (window_partition, add_decomposed_rel_pos). */
 void reference_attention(double *out, const double *qkv, const double *rel_h, const double *rel_w, const double *bias, int B, int G,
                          int side, int heads, int D);
+/* Its gradient, written out in double: dqkv is overwritten. Checked itself against differences of reference_attention. */
+void reference_attention_backward(double *dqkv, const double *dout, const double *qkv, const double *rel_h, const double *rel_w,
+                                  const double *bias, int B, int G, int side, int heads, int D);
 void reference_cross_attention(double *out, const double *q, const double *k, const double *v, int B, int n_q, int n_k, int heads, int D);
 
 #endif

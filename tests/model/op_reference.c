@@ -111,6 +111,72 @@ void reference_attention(double *out, const double *qkv, const double *rel_h, co
     free(logits);
 }
 
+static void add_scaled(double *to, const double *from, double factor, int n)
+{
+    for (int i = 0; i < n; i++) to[i] += factor * from[i];
+}
+
+/* Query j of a window: adds to its dq and to all dk and dv of dwindow [3][side*side, D]. dout [D]; p [side*side] is scratch. */
+static void attend_back(double *dwindow, double *p, const double *dout, const double *window, int j, const double *rel_h,
+                        const double *rel_w, int side, int D)
+{
+    const int n = side * side;
+    const double *q = window + j * D, *k = window + n * D, *v = window + 2 * n * D;
+    double *out = malloc((size_t)D * sizeof *out), inner, sum = 0;
+
+    attend(out, p, window, j, rel_h, rel_w, side, D); /* leaves the exponentials in p */
+    inner = dot_of(out, dout, D);
+    for (int i = 0; i < n; i++) sum += p[i];
+    for (int i = 0; i < n; i++) p[i] /= sum;
+    for (int i = 0; i < n; i++) {
+        const double dlogit = p[i] * (dot_of(dout, v + i * D, D) - inner);
+
+        add_scaled(dwindow + j * D, k + i * D, dlogit / sqrt(D), D);
+        add_scaled(dwindow + j * D, rel_h + (j / side - i / side + side - 1) * D, dlogit, D);
+        add_scaled(dwindow + j * D, rel_w + (j % side - i % side + side - 1) * D, dlogit, D);
+        add_scaled(dwindow + (n + i) * D, q, dlogit / sqrt(D), D);
+        add_scaled(dwindow + (2 * n + i) * D, dout, p[i], D);
+    }
+    free(out);
+}
+
+/* One head in one window; what falls on padding is dropped. */
+static void derive_window(double *dqkv, const double *dout, const double *window, const double *rel_h, const double *rel_w, int b, int y0,
+                          int x0, int G, int side, int heads, int D, int head)
+{
+    const int n = side * side;
+    double *dwindow = calloc((size_t)(3 * n * D), sizeof *dwindow), *p = malloc((size_t)n * sizeof *p);
+
+    for (int pass = 0; pass < 2; pass++)
+        for (int j = 0; j < n; j++) {
+            const int y = y0 + j / side, x = x0 + j % side;
+            const long row = (long)(b * G + y) * G + x;
+
+            if (y >= G || x >= G) continue;
+            if (pass == 0) attend_back(dwindow, p, dout + (row * heads + head) * D, window, j, rel_h, rel_w, side, D);
+            for (int part = 0; pass == 1 && part < 3; part++)
+                memcpy(dqkv + ((row * 3 + part) * heads + head) * D, dwindow + (part * n + j) * D, (size_t)D * sizeof *dqkv);
+        }
+    free(dwindow);
+    free(p);
+}
+
+void reference_attention_backward(double *dqkv, const double *dout, const double *qkv, const double *rel_h, const double *rel_w,
+                                  const double *bias, int B, int G, int side, int heads, int D)
+{
+    const int across = (G + side - 1) / side;
+    double *window = malloc(sizeof(double) * (size_t)(3 * side * side * D));
+
+    for (int t = 0; t < B * across * across * heads; t++) {
+        const int head = t % heads, w = t / heads % (across * across), b = t / (heads * across * across);
+        const int y0 = w / across * side, x0 = w % across * side;
+
+        gather_window(window, qkv, bias, b, y0, x0, G, side, heads, D, head);
+        derive_window(dqkv, dout, window, rel_h, rel_w, b, y0, x0, G, side, heads, D, head);
+    }
+    free(window);
+}
+
 void reference_cross_attention(double *out, const double *q, const double *k, const double *v, int B, int n_q, int n_k, int heads, int D)
 {
     const int I = heads * D;

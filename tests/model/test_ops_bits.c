@@ -92,6 +92,50 @@ static void check_linear(const setting *at, int M, int n_out, int n_in, const in
     free(expected.values);
 }
 
+/* The gradient of B slices at once, then of the last one alone; a head's keys are cut into chunks. */
+static void check_attention_backward(const setting *at, int B, int G, int side, int heads, int D)
+{
+    output expected = {0};
+
+    for (int n_threads = 1; n_threads <= MOST_THREADS; n_threads++) {
+        model_device *device = open_setting(at, n_threads);
+        const int C = heads * D, M = B * G * G;
+        float *table, *log_sum;
+        model_relpos *relpos;
+        op_rows qkv, out, dout;
+
+        if (!device) skip();
+        op_random_reset();
+        qkv = op_rows_random(device, M, 3 * C, at->type, 4);
+        out = op_rows_random(device, M, C, MODEL_F32, 1);
+        dout = op_rows_random(device, M, C, MODEL_F32, 1);
+        table = op_floats_random(device, (size_t)(2 * side * D + 3 * C), 1, NULL);
+        check_ok(device->ops->memory_create(device->backend, (size_t)(M * heads) * sizeof *log_sum, (void **)&log_sum));
+        check_ok(device->ops->relpos_create(device->backend, side, D, heads, table, table, table, at->type, &relpos));
+        check_ok(device->ops->attention_forward(device->backend, out.rows, log_sum, qkv.rows, relpos, B, G));
+        for (int slices = B; slices >= 1; slices -= B - 1) {
+            const int first_row = (B - slices) * G * G, rows = slices * G * G;
+            op_rows dqkv = op_rows_random(device, rows, 3 * C, MODEL_F32, 1);
+
+            check_ok(device->ops->attention_backward(device->backend, dqkv.rows, view_rows(&dout, first_row, rows).rows,
+                                                     view_rows(&qkv, first_row, rows).rows, view_rows(&out, first_row, rows).rows,
+                                                     log_sum + first_row * heads, relpos, slices, G));
+            op_rows_fetch(device, &dqkv);
+            if (!expected.values) expected = keep(&dqkv);
+            check_same("attention backward", n_threads, &expected, &dqkv, first_row);
+            op_rows_free(device, &dqkv);
+        }
+        device->ops->relpos_free(device->backend, &relpos);
+        device->ops->memory_free(device->backend, (void **)&log_sum);
+        op_rows_free(device, &qkv);
+        op_rows_free(device, &out);
+        op_rows_free(device, &dout);
+        free(table);
+        model_device_free(&device);
+    }
+    free(expected.values);
+}
+
 /* Attention of B slices at once, then of the last one alone; with more threads the queries of a head are cut differently. */
 static void check_attention(const setting *at, int B, int G, int side, int heads, int D)
 {
@@ -143,6 +187,8 @@ static void test_attention(void **state)
 
     check_attention(at, 3, 16, 14, 2, 16); /* cut windows */
     check_attention(at, 2, 13, 13, 1, 32); /* one head for many threads */
+    check_attention_backward(at, 3, 16, 14, 2, 16);
+    check_attention_backward(at, 2, 19, 19, 1, 32);
 }
 
 static setting settings[] = {
