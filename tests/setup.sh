@@ -5,6 +5,9 @@
 # count. What is missing is installed with apt-get where that is possible, that is as root on Debian or Ubuntu; elsewhere the packages
 # are listed with their names for apt, Spack and conda-forge.
 #
+# "test" also installs what more tests run with (nibabel, SciPy), where it can, and names what it leaves to the user (Chromium); without
+# them those tests skip.
+#
 # Ends: 0 everything is there · 3 something is missing and must be installed by the user · 1 apt-get failed.
 set -euo pipefail
 
@@ -26,8 +29,10 @@ nifti_clib|build|header:nifti2.h nifti/nifti2.h|libnifti-dev|-|nifti-clib
 Random123|build|header:Random123/philox.h|librandom123-dev|random123|-
 cmocka|test|pkg:cmocka|libcmocka-dev|cmocka|cmocka
 Python 3|test|command:python3|python3|python|python
-NumPy|test|numpy:|python3-numpy|py-numpy|numpy
+NumPy|test|python:numpy|python3-numpy|py-numpy|numpy
+nibabel and SciPy|extra|python:nibabel scipy|python3-nibabel|py-nibabel py-scipy|nibabel scipy
 ShellCheck|test|command:shellcheck|shellcheck|shellcheck|shellcheck
+Chromium|browser|command:chromium chromium-browser google-chrome|chromium|-|-
 Slurm controller|cluster|command:slurmctld|slurmctld|-|-
 Slurm node daemon|cluster|command:slurmd|slurmd|-|-
 Slurm clients|cluster|command:sbatch|slurm-client|-|-
@@ -59,11 +64,14 @@ has_cmake() {
     [ -n "$found" ] && [ "$(printf '%s\n%s\n' "$1" "$found" | sort -V | head -n 1)" = "$1" ]
 }
 
-# The same candidates as tests/CMakeLists.txt.
-has_numpy() {
+# The Python that the tests take is the first of these with NumPy, as in tests/CMakeLists.txt; it should have the other modules too.
+has_modules() {
     local python
     for python in "${SAMED_PYTHON:-}" python3 /usr/bin/python3; do
-        if [ -n "$python" ] && "$python" -c 'import numpy' >/dev/null 2>&1; then return 0; fi
+        if [ -n "$python" ] && "$python" -c 'import numpy' >/dev/null 2>&1; then
+            "$python" -c "import ${1// /, }" >/dev/null 2>&1
+            return
+        fi
     done
     return 1
 }
@@ -71,12 +79,13 @@ has_numpy() {
 is_there() {
     local kind=${1%%:*} what=${1#*:}
     case $kind in
-    command) command -v "$what" >/dev/null ;;
+    command) # shellcheck disable=SC2086 # a list of names, any of which will do
+        command -v $what >/dev/null ;;
     cmake) has_cmake "$what" ;;
     pkg) pkg-config --exists "$what" 2>/dev/null ;;
     header) # shellcheck disable=SC2086 # a list of spellings
         has_header $what ;;
-    numpy) has_numpy ;;
+    python) has_modules "$what" ;;
     file) [ -f "$what" ] ;;
     esac
 }
@@ -96,6 +105,10 @@ list_column() {
     cut -d '|' -f "$2" <<<"$1" | grep -v '^-$' | sort -u | paste -s -d ' ' - || true
 }
 
+list_names() {
+    cut -d '|' -f 1 <<<"$1" | paste -s -d ',' - | sed 's/,/, /g'
+}
+
 install_with_apt() {
     local packages
     read -r -a packages <<<"$(list_column "$1" 4)"
@@ -107,7 +120,7 @@ install_with_apt() {
 
 explain() {
     {
-        printf 'setup: missing: %s\n' "$(cut -d '|' -f 1 <<<"$1" | paste -s -d ',' - | sed 's/,/, /g')"
+        printf 'setup: missing: %s\n' "$(list_names "$1")"
         printf '\nInstall them, then start again:\n'
         printf '  Debian, Ubuntu   sudo apt-get install %s\n' "$(list_column "$1" 4)"
         printf '  Spack            spack install %s\n' "$(list_column "$1" 5)"
@@ -117,15 +130,29 @@ explain() {
     } >&2
 }
 
+# Tests skip without these, so that nothing fails here.
+offer_extras() {
+    local missing
+    missing=$(list_missing extra)
+    if [ -n "$missing" ] && can_install; then install_with_apt "$missing" || true; fi
+    missing=$(list_missing extra browser)
+    [ -z "$missing" ] || printf 'setup: optional, tests that need it skip: %s (apt: %s)\n' "$(list_names "$missing")" "$(list_column "$missing" 4)"
+}
+
+can_install() {
+    [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null
+}
+
 main() {
     local missing
     [ $# -gt 0 ] || set -- build
     command -v apt-get >/dev/null || set -- "${@/demo/}" # the demo's volume is a Debian package; elsewhere it does without
     # A cluster of its own needs root, and the packages are Debian's; elsewhere its tests skip.
-    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then set -- "${@/cluster/}"; fi
+    can_install || set -- "${@/cluster/}"
+    if [[ " $* " == *" test "* ]]; then offer_extras; fi
     missing=$(list_missing "$@")
     [ -n "$missing" ] || return 0
-    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    if can_install; then
         install_with_apt "$missing" || { printf 'setup: apt-get failed; see above\n' >&2; return 1; }
         missing=$(list_missing "$@")
         [ -n "$missing" ] || return 0

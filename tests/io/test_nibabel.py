@@ -103,12 +103,32 @@ def check(condition, what):
         raise AssertionError(what)
 
 
+def quaternion_limit():
+    """How far, in mm, nibabel's affine of a qform may be from nifti_clib's. In a half-turn the first component, the root of
+    1 - b*b - c*c - d*d, is 0 but for the rounding of b, c, d to float32. Newer versions, as nifti_clib and we, then take 0; older ones
+    (5.0 of Debian 12) take the root of the rounding, up to 6e-4, which enters an entry of the rotation twice, times a spacing of up to
+    5 mm. Elsewhere all compute in double; entries are below 2000 mm."""
+    half = numpy.float32([0, .5 ** .5, .5 ** .5])
+    return 1e-9 if nibabel.quaternions.fillpositive(half, nibabel.Nifti1Header.quaternion_threshold)[0] == 0 else 2 * 6e-4 * 5
+
+
+# Two voxel axes run closest to the patient's third one. Newer versions of nibabel give it to the one that is closer, as we do.
+CONTESTED = numpy.array([[-.331, 2.174, -1.654, 0], [-.329, -2.596, -1.144, 0], [-.446, .302, 2.070, 0], [0, 0, 0, 1]])
+
+
+def is_contested(affine):
+    """Is it such an affine, and gives this version (5.0 of Debian 12) the patient's axis to the voxel axis that comes first?"""
+    closest = numpy.abs(affine[:3, :3] / numpy.linalg.norm(affine[:3, :3], axis=0)).argmax(axis=0)
+    return len(set(closest)) < 3 and nibabel.aff2axcodes(CONTESTED) != ("L", "P", "S")
+
+
 def check_reading(path, told, values):
     expected = nibabel.load(path)
     affine = numpy.array(told["affine"]).reshape(3, 4)
     error = numpy.abs(affine - expected.affine[:3]).max()
-    check(error <= 1e-9, f"affine differs by {error}")  # both compute in double; entries are below 2000 mm
-    check(told["axcodes"] == "".join(nibabel.aff2axcodes(expected.affine)), f"axes {told['axcodes']}")
+    check(error <= (1e-9 if expected.header["sform_code"] > 0 else quaternion_limit()), f"affine differs by {error}")
+    codes = "".join(nibabel.aff2axcodes(expected.affine))
+    check(told["axcodes"] == codes or is_contested(expected.affine), f"axes {told['axcodes']}, nibabel {codes}")
     check(numpy.dtype(told["datatype"]) == expected.get_data_dtype().newbyteorder("="), told["datatype"])
     check(numpy.array_equal(values, expected.get_fdata().astype("float32").ravel(order="F")), "scaled values")
 
