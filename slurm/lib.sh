@@ -43,6 +43,11 @@ run_samed() {
     ${SITE_CONTAINER[@]+"${SITE_CONTAINER[@]}"} "$SITE_SAMED" "$@"
 }
 
+# The folder of a run, with room for what is not samed's: logs, ids.
+check_folder() {
+    if ! mkdir -p "$1/slurm" || [ ! -w "$1" ]; then die $EXIT_RUN "$1: cannot be made or written on $(hostname)"; fi
+}
+
 # begin_job FOLDER: the output folder of this job's run. Sets job, out, the traps, and what samed is told of the ranks it was given.
 begin_job() {
     out=$1
@@ -59,7 +64,7 @@ begin_job() {
     trap take_usr1 USR1
     trap take_term TERM
     log "job $job on ${SLURM_JOB_NODELIST:-?}, $SLURM_NTASKS ranks, restart $restarts"
-    if ! mkdir -p "$out/slurm" || [ ! -w "$out" ]; then die $EXIT_RUN "$out: cannot be made or written on $(hostname)"; fi
+    check_folder "$out"
 }
 
 take_usr1() {
@@ -103,9 +108,9 @@ wait_for_step() {
 # A lost node leaves the lock of this job's last start behind; samed on another host waits until it is surely silent.
 wait_for_own_lock() {
     local host='' owner='' age
-    [ "$restarts" -eq 0 ] || read -r host _ owner 2>/dev/null <"$lock_file" || return 0
+    if [ "$restarts" -eq 0 ] || ! read -r host _ owner 2>/dev/null <"$place/.samed.lock"; then return 0; fi
     if [ "$owner" != "$job" ] || [ "$host" = "$(hostname -s)" ]; then return 0; fi
-    age=$(($(date +%s) - $(stat -c %Y "$lock_file" 2>/dev/null || echo 0)))
+    age=$(($(date +%s) - $(stat -c %Y "$place/.samed.lock" 2>/dev/null || echo 0)))
     if [ "$age" -ge $LOCK_SECONDS ]; then return 0; fi
     log "waiting $((LOCK_SECONDS - age)) s: $host may still be writing for this job"
     sleep $((LOCK_SECONDS - age))
@@ -113,8 +118,8 @@ wait_for_own_lock() {
 
 # Success is what rank 0's done file says, never the launcher's code alone: srun can end with 0 though nothing was started.
 judge_step() {
-    if [ "$(stamp "$done_file")" != "$done_before" ] && [ -s "$done_file" ]; then
-        read -r code <"$done_file"
+    if [ "$(stamp "$place/done")" != "$done_before" ] && [ -s "$place/done" ]; then
+        read -r code <"$place/done"
     elif [ "$code" -eq 0 ]; then
         log 'the launcher ended with 0, but rank 0 did not write its done file'
         code=$EXIT_STOPPED
@@ -123,26 +128,28 @@ judge_step() {
     fi
 }
 
-# Did rank 0 get as far as its lock? 2, 3 and 4 are codes of samed alone; 1 and those of signals are also srun's own.
+# Rank 0 makes its lock before anything else, and that changes its folder. 2, 3, 4 and 75 are codes of samed alone; 1 and those of signals
+# are also srun's own.
 has_started() {
-    case $code in 2 | 3 | 4) return 0 ;; esac
-    [ "$(stamp "$lock_file")" != "$lock_before" ] || [ "$(stamp "$done_file")" != "$done_before" ]
+    case $code in 2 | 3 | 4 | "$EXIT_STOPPED") return 0 ;; esac
+    [ "$(stamp "$place")" != "$place_before" ]
 }
 
-# run_ranks DONE LOCK ARGUMENT...: samed on all ranks of the job, to its end; its code is in code. DONE and LOCK are the files that rank 0
-# writes last and first. A step that never started, for example since a node that crashed kept a socket of this step's number, gets one
-# more try: the next step has another number.
+# run_ranks PLACE ARGUMENT...: samed on all ranks of the job, to its end; its code is in code. PLACE is where rank 0 makes its lock first and
+# writes its done file last. A step that never started, for example since a node that crashed kept a socket of this step's number, gets
+# one more try: the next step has another number.
 run_ranks() {
     local try
-    done_file=$1 lock_file=$2
-    shift 2
+    place=$1
+    shift
     wait_for_own_lock
     for try in 1 2; do
-        done_before=$(stamp "$done_file") lock_before=$(stamp "$lock_file")
+        place_before=$(stamp "$place") done_before=$(stamp "$place/done")
         launch "$@" &
         step=$!
         wait_for_step
         log "step $try of this job ended with $code"
+        ls -A "$place" >/dev/null 2>&1 || true # opened anew, so that a network file system shows what another node wrote
         if has_started || [ -n "$is_cancelled$is_stopping" ]; then break; fi
         [ "$try" -eq 2 ] || log 'the step never started; launching it once more'
     done

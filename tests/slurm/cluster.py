@@ -66,10 +66,6 @@ class Job:
             raise AssertionError(f"job {self.id}: expected {expected}, found {found}\n{self.log()}")
         return self
 
-    def starts(self, n=1):
-        """Waits until samed has begun with its cases or steps for the n-th time."""
-        self.until(lambda f: self.log().count("ranks on") >= n, "samed to start")
-
     def signal(self, *options):
         command("scancel", *options, self.id)
 
@@ -86,6 +82,26 @@ def submit(env, *arguments, code=0):
 def segment(env, folder, out, *options, images=None):
     """Submits a segmentation of one of samed.study's folders."""
     return submit(env, images or os.path.join(folder, "imagesTr"), out, *samed.weights(folder), "--image-size", samed.SIZE, *options)
+
+
+def ranks_of(job, node):
+    """Process numbers of a job's ranks on a node, as the head sees them."""
+    wanted = {f"SLURM_JOB_ID={job.id}".encode(), f"SLURMD_NODENAME={node}".encode()}
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/comm", encoding="utf-8") as name, open(f"/proc/{pid}/environ", "rb") as stream:
+                if name.read() == "samed\n" and wanted <= set(stream.read().split(b"\0")):
+                    found.append(int(pid))
+        except OSError:
+            continue
+    return found
+
+
+def on_node(node, script):
+    """Runs a shell script in the namespaces of a node."""
+    with open(os.path.join(RUN, "nodes", node, "init.pid"), encoding="utf-8") as stream:
+        return command("nsenter", "-t", stream.read().strip(), "-n", "-u", "-m", "-i", "-p", "sh", "-ec", script)
 
 
 def cut_power(node):

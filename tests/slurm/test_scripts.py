@@ -1,32 +1,148 @@
 """Every shipped script on a real cluster of two nodes: the same bytes as without Slurm."""
 import os
+import shutil
+import subprocess
 import unittest
 
 import cluster
 import samed
 
+TRAINING = ["--image-size", samed.SIZE, "--global-batch", 5, "--epochs", 10, "--warmup", 2, "--steps", 3, "--checkpoints", 1]
 
-class Scripts(unittest.TestCase):
+
+def weights_of(out):
+    return {name: samed.digest(os.path.join(out, name)) for name in sorted(os.listdir(out)) if name.endswith((".safetensors", ".pth"))}
+
+
+def read(*parts):
+    with open(os.path.join(*parts), encoding="utf-8") as stream:
+        return stream.read()
+
+
+class Segmentation(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = samed.study(cases=6)
         cls.reference = samed.path("reference")
         samed.check(samed.segment(cls.folder, cls.reference, "-q"))
-        cls.maps = samed.label_maps(cls.reference)
 
-    def out(self):
-        return samed.path(self.id())
+    def setUp(self):
+        self.out = samed.path(self.id())
 
-    def check_maps(self, out):
-        self.assertEqual(samed.label_maps(out), self.maps)
-        self.assertEqual(samed.leftovers(out), [])
+    def check_maps(self):
+        self.assertEqual(samed.label_maps(self.out), samed.label_maps(self.reference))
+        self.assertEqual(samed.leftovers(self.out), [])
 
-    def test_segment_on_two_nodes(self):
-        out = self.out()
-        jobs = cluster.segment(cluster.site(), self.folder, out)
+    def test_two_nodes_then_the_report(self):
+        env = cluster.site(SITE_CPUS_PER_RANK=1, SITE_MEMORY_PER_NODE="1G")
+        jobs = cluster.segment(env, self.folder, self.out)
         log = jobs["segment"].end().log()
         self.assertIn("4 ranks on 2 hosts", log)
-        self.check_maps(out)
+        self.check_maps()
+        jobs["evaluate"].end()
+        self.assertIn("6", read(self.out, "slurm", "status.txt"))
+        again = cluster.segment(env, self.folder, self.out)["segment"].end()
+        self.assertIn("6 of them done before", again.log())
+
+    def test_array_of_shards_then_the_report(self):
+        env = cluster.site(SITE_NODES=1)
+        jobs = cluster.segment(env, self.folder, self.out, "--array", 3)
+        jobs["evaluate"].end()
+        self.check_maps()
+        self.assertEqual(sorted(n for n in os.listdir(self.out) if n.startswith("shard")), ["shard-1of3", "shard-2of3", "shard-3of3"])
+
+    def test_list_scratch_and_reference(self):
+        """A table of cases; inputs staged to the nodes' own /tmp; then the comparison, which is the same as without Slurm."""
+        table, plain = samed.path("cases.tsv"), samed.path("plain.report")
+        images = os.path.join(self.folder, "imagesTr")
+        with open(table, "w", encoding="utf-8") as stream:
+            stream.writelines(f"{name.split('.')[0]}\t{os.path.join(images, name)}\n" for name in sorted(os.listdir(images)))
+        jobs = cluster.segment(cluster.site(SITE_SCRATCH="/tmp"), self.folder, self.out, "--reference", self.reference, images=table)
+        jobs["evaluate"].end()
+        self.check_maps()
+        samed.check(samed.run("evaluate", "-q", "-p", self.reference, "-r", self.reference, "-o", plain))
+        self.assertEqual(read(self.out, "report", "metrics.csv"), read(plain, "metrics.csv"))
+        for node in ("node01", "node02"):
+            self.assertEqual([n for n in os.listdir(os.path.join(cluster.RUN, "nodes", node, "tmp")) if "samed" in n and ".lab." not in n], [], "left in scratch")
+
+    def test_launched_by_mpirun(self):
+        jobs = cluster.segment(cluster.site(SITE_LAUNCHER="mpirun"), self.folder, self.out)
+        self.assertIn("4 ranks on 2 hosts", jobs["segment"].end().log())
+        self.check_maps()
+
+    def test_as_another_user(self):
+        """nobody, in a folder of its own, with a copy of the program and the scripts."""
+        home = os.path.join(cluster.RUN, "shared", "home")
+        shutil.copytree(self.folder, os.path.join(home, "study"))
+        shutil.copytree(cluster.SLURM, os.path.join(home, "slurm"))
+        shutil.copy2(samed.PROGRAM, home)
+        with open(os.path.join(home, "slurm", "site.sh"), "w", encoding="utf-8") as stream:
+            stream.write(f"SITE_SAMED={home}/samed SITE_NODES=2 SITE_TIME=5\n")
+        command = "slurm/submit study/imagesTr 'out of nobody' --sam study/sam_tiny.pth --adapter study/samed_tiny.pth --image-size 64"
+        cluster.command("chown", "-R", "nobody", home)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("SAMED_", "OMPI_ALLOW"))}
+        output = cluster.command("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "bash", "-c", command, env=environment, cwd=home)
+        self.out = os.path.join(home, "out of nobody")
+        id_ = output.split()[2]
+        cluster.Job(id_, os.path.join(self.out, "slurm", f"segment.{id_}.log")).end()
+        self.check_maps()
+
+    def test_another_number_of_ranks_is_refused(self):
+        jobs = cluster.segment(cluster.site(SITE_SRUN_OPTIONS="(--ntasks=2)"), self.folder, self.out)
+        log = jobs["segment"].end("FAILED", 2).log()
+        self.assertIn("--ranks 4: the job started 4 ranks, but MPI sees 2", log)
+        self.assertEqual(log.count("ended with 2"), 2, log)  # the one step, the job
+
+    def test_gpus_belong_to_the_node(self):
+        """Every rank sees all GPUs of its node and takes one by its local rank."""
+        wrapper = samed.path("wrapper.sh")
+        with open(wrapper, "w", encoding="utf-8") as stream:
+            stream.write(f'#!/bin/sh\n[ "$1" != segment ] || echo "devices $CUDA_VISIBLE_DEVICES"\nexec {samed.PROGRAM} "$@"\n')
+        os.chmod(wrapper, 0o755)
+        job = cluster.segment(cluster.site(SITE_GPUS_PER_NODE=2, SITE_SAMED=wrapper), self.folder, self.out)["segment"].end()
+        self.assertEqual(job.log().count("devices 0,1\n"), 4, job.log())
+
+    def test_dry_run_and_status(self):
+        env = cluster.site(SITE_GPUS_PER_NODE=2)
+        arguments = [os.path.join(self.folder, "imagesTr"), self.out, *samed.weights(self.folder), "--dry-run"]
+        process = subprocess.run([os.path.join(cluster.SLURM, "submit"), *arguments], env=env, capture_output=True, text=True, check=False)
+        samed.check(process)
+        self.assertIn("slices", process.stdout + process.stderr)
+        self.assertEqual(process.stderr.count("to start at"), 2, process.stderr)
+        self.assertFalse(os.path.exists(self.out))
+        cluster.submit(env, *arguments, "--nodes", 9, code=1)  # there are two
+        for job in cluster.segment(env, self.folder, self.out).values():
+            job.end()
+        status = cluster.command(os.path.join(cluster.SLURM, "submit"), "--status", self.out, env=env)
+        self.assertIn("6", status)
+
+
+class Training(unittest.TestCase):
+    def test_two_nodes(self):
+        folder, store, plain, out = (samed.path(f"train.{name}") for name in ("study", "store", "plain", "out"))
+        samed.check(samed.run("phantom", "-q", "-o", folder, "--cases", 4, "--size", 50, 44, 5))
+        samed.check(samed.run("phantom", "-q", "-o", folder, "--cases", 0, "--weights", "tiny"))
+        samed.check(samed.run("prepare", "-q", "-i", folder, "-o", store, "--folds", 4, "--fold", 0, "--size", 64))
+        options = ["--sam", os.path.join(folder, "sam_tiny.pth"), *TRAINING]
+        job = cluster.submit(cluster.site(SITE_RANKS_PER_NODE=1), "--train", store, out, *options)["train"]
+        samed.check(samed.run("train", "-q", "-d", store, "-o", plain, "--threads", 1, *options))
+        self.assertIn("2 ranks on 2 hosts", job.end().log())
+        self.assertEqual(weights_of(out), weights_of(plain))
+        self.assertTrue(os.path.exists(os.path.join(out, "done")))
+
+
+class Evaluation(unittest.TestCase):
+    def test_two_nodes(self):
+        folder, out, plain = samed.path("labels"), samed.path("report"), samed.path("report.plain")
+        samed.check(samed.run("phantom", "-q", "-o", folder, "--cases", 4, "--seed", 9, "--size", 30, 26, 7))
+        labels, maps = os.path.join(folder, "labelsTr"), samed.path("maps")
+        shutil.copytree(labels, maps)
+        os.remove(os.path.join(maps, sorted(os.listdir(maps))[0]))  # one is missing: 3
+        job = cluster.submit(cluster.site(), "--evaluate", maps, labels, out)["evaluate"]
+        samed.check(samed.run("evaluate", "-q", "-p", maps, "-r", labels, "-o", plain), 3)
+        job.end("FAILED", 3)
+        for name in ("metrics.csv", "summary.csv", "failed.tsv"):
+            self.assertEqual(read(out, name), read(plain, name), name)
 
 
 if __name__ == "__main__":

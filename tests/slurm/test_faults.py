@@ -1,0 +1,187 @@
+"""What goes wrong at night, on two nodes: nothing is lost, and the same bytes come out in the end."""
+import os
+import signal
+import socket
+import subprocess
+import time
+import unittest
+
+import cluster
+import samed
+
+CASES = 18
+ALL_CPUS = ["--nodes=2", "--ntasks-per-node=4", "--time=1", "--output=/dev/null"]
+
+
+class Faults(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        """Cases that take some seconds in all on four ranks: time to interfere."""
+        cls.folder = samed.study(cases=CASES, size=(24, 24, 3), seed=20)
+        cls.reference = samed.path("reference")
+        samed.check(samed.segment(cls.folder, cls.reference, "-q", "--image-size", 512))
+        cls.maps = samed.label_maps(cls.reference)
+
+    def setUp(self):
+        self.out = samed.path(self.id())
+        self.env = cluster.site(SITE_CPUS_PER_RANK=1)
+
+    def submit(self, *options, **changes):
+        env = cluster.site(SITE_CPUS_PER_RANK=1, **changes)
+        return cluster.segment(env, self.folder, self.out, "--image-size", 512, *options)
+
+    def start(self, **changes):
+        """A segmentation with at least one case done and others under way."""
+        job = self.submit(**changes)["segment"]
+        samed.wait_for(lambda: os.path.isdir(self.out) and samed.stamps(self.out), "the first case")
+        self.assertEqual(job.state(), "RUNNING")
+        return job
+
+    def check_maps(self):
+        self.assertEqual(samed.label_maps(self.out), self.maps)
+        self.assertEqual(samed.leftovers(self.out), [])
+
+    def finish(self):
+        """Starts again by hand: what was done stays, and the rest is as if nothing had happened."""
+        before = samed.stamps(self.out)
+        self.assertTrue(0 < len(before) < CASES, before)
+        self.submit()["segment"].end()
+        after = samed.stamps(self.out)
+        self.assertEqual({name: after[name] for name in before}, before, "finished cases were done again")
+        self.check_maps()
+
+    def test_killed_rank_ends_the_job(self):
+        job = self.start()
+        os.kill(cluster.ranks_of(job, "node02")[0], signal.SIGKILL)
+        started = time.monotonic()
+        log = job.end("FAILED", 137).log()
+        self.assertLess(time.monotonic() - started, 10)
+        self.assertNotIn("once more", log)
+        self.finish()
+
+    def test_cancelled_stays_cancelled(self):
+        job = self.start()
+        job.signal()
+        job.end("CANCELLED", None)
+        time.sleep(4)  # longer than the script waits before it would queue the job again
+        job.end("CANCELLED", None)
+        self.finish()
+
+    def test_usr1_before_the_limit(self):
+        job = self.start()
+        job.signal("--batch", "--signal=USR1")
+        log = job.end(restarts=1).log()
+        self.assertIn("stopped in good order by SIGUSR1", log)
+        self.assertRegex(log, "[1-9][0-9]* of them done before")
+        self.check_maps()
+
+    def test_stop_file_and_number_of_restarts(self):
+        job = self.start(SITE_MAX_RESTARTS=0)
+        job.signal("--batch", "--signal=USR1")
+        self.assertIn("0 restarts are as many as the site allows", job.end("FAILED", 75).log())
+        job = self.submit()["segment"]
+        with open(os.path.join(self.out, "slurm", "stop"), "w", encoding="utf-8"):
+            pass
+        samed.wait_for(lambda: "done before" in job.log(), "the start")
+        job.signal("--batch", "--signal=USR1")
+        self.assertIn("slurm/stop is there", job.end("FAILED", 75).log())
+
+    def test_preempted(self):
+        job = self.start(SITE_PARTITION="scavenge")
+        other = cluster.command("sbatch", "--parsable", *ALL_CPUS, "--wrap", "sleep 1").strip()
+        job.until(lambda f: f["Restarts"] == "1", "being preempted")
+        cluster.Job(other, "").end()
+        self.assertIn("stopped in good order by SIGTERM", job.end(restarts=1).log())
+        self.check_maps()
+
+    def test_queued_again_by_the_administrator(self):
+        job = self.start()
+        cluster.command("scontrol", "requeue", job.id)
+        job.end(restarts=1)
+        self.check_maps()
+
+    def test_stale_socket(self):
+        """What a crash leaves on a node that keeps its files: the first step of the job cannot start there."""
+        job = self.submit(SITE_OPTIONS="(--hold)")["segment"]
+        stale = os.path.join(cluster.RUN, "nodes", "node02", "spool", f"stepd.slurm.pmix.{job.id}.0")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(stale)
+        cluster.command("scontrol", "release", job.id)
+        self.assertIn("the step never started; launching it once more", job.end().log())
+        self.check_maps()
+
+    def test_array_with_one_bad_element(self):
+        broken = samed.path("broken")
+        with open(broken, "w", encoding="utf-8"):
+            pass
+        with open(self.env["SAMED_SITE"], "a", encoding="utf-8") as stream:
+            stream.write(f'SITE_NODES=1\nsite_setup() {{ [ "${{SLURM_ARRAY_TASK_ID:-}}" != 2 ] || [ ! -e {broken} ]; }}\n')
+        arguments = (self.env, self.folder, self.out, "--image-size", 512, "--array", 3)
+        jobs = cluster.segment(*arguments)
+        jobs["evaluate"].end("FAILED", 3)
+        states = cluster.command("scontrol", "-o", "show", "job", jobs["segment"].id)
+        self.assertEqual((states.count("JobState=COMPLETED"), states.count("JobState=FAILED")), (2, 1), states)
+        os.remove(broken)
+        before = samed.stamps(self.out)
+        cluster.segment(*arguments)["evaluate"].end()
+        self.assertEqual({name: stamp for name, stamp in samed.stamps(self.out).items() if name in before}, before)
+        self.check_maps()
+
+    def test_two_jobs_on_one_folder(self):
+        first = self.start()
+        second = self.submit()["segment"]
+        self.assertIn("another run", second.end("FAILED", 2).log())
+        first.end()
+        self.check_maps()
+
+    def test_corrupt_input_among_good_ones(self):
+        images = samed.path("with.corrupt")
+        cluster.command("cp", "-r", os.path.join(self.folder, "imagesTr"), images)
+        with open(os.path.join(images, "bad.nii.gz"), "wb") as stream:
+            stream.write(b"\x1f\x8b\x08" + bytes(500))
+        env = cluster.site(SITE_CPUS_PER_RANK=1)
+        jobs = cluster.segment(env, self.folder, self.out, "--image-size", 512, images=images)
+        jobs["segment"].end("FAILED", 3)
+        self.assertEqual([row["case"] for row in samed.table(os.path.join(self.out, "failed.tsv"))], ["bad"])
+        self.check_maps()
+        self.assertIn("bad", jobs["evaluate"].end("FAILED", 3).log())
+
+
+    def mount_on_node(self, options):
+        """Makes the output folder a file system of its own on node01; only the logs are elsewhere."""
+        logs = os.path.join(cluster.RUN, "shared", self.id())
+        os.makedirs(os.path.join(self.out, "slurm"))
+        cluster.on_node("node01", f"""
+            mkdir '{logs}'; mount --bind '{self.out}/slurm' '{logs}'; mount -t tmpfs -o size=36k tmpfs '{self.out}'; mkdir '{self.out}/slurm'
+            mount --bind '{logs}' '{self.out}/slurm'; mount -o remount,{options} '{self.out}'""")
+        self.addCleanup(cluster.on_node, "node01", f"umount '{self.out}/slurm' '{self.out}' '{logs}'")
+        return {"SITE_NODES": 1, "SITE_OPTIONS": "(--nodelist=node01)"}
+
+    def test_full_disk(self):
+        changes = self.mount_on_node("size=36k")
+        log = self.submit(**changes)["segment"].end("FAILED", 1).log()
+        self.assertEqual(log.count("the disk is full"), 1, log)
+        self.assertNotIn("once more", log)
+        cluster.on_node("node01", f"mount -o remount,size=64m '{self.out}'")
+        self.submit(**changes)["segment"].end()
+        copy = os.path.join(cluster.RUN, "shared", "copy")
+        cluster.on_node("node01", f"cp -r '{self.out}' '{copy}'")
+        self.assertEqual(samed.label_maps(copy), self.maps)
+
+    def test_read_only_output(self):
+        changes = self.mount_on_node("ro")
+        log = self.submit(**changes)["segment"].end("FAILED", 1).log()
+        self.assertIn("cannot be made or written on node01", log)
+        self.assertLess(log.count("\n"), 4, log)
+
+    def test_read_only_output_on_the_login_node(self):
+        os.makedirs(self.out)
+        cluster.command("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", self.out)
+        self.addCleanup(cluster.command, "umount", self.out)
+        arguments = [os.path.join(self.folder, "imagesTr"), self.out, *samed.weights(self.folder)]
+        process = subprocess.run([os.path.join(cluster.SLURM, "submit"), *arguments], env=self.env, capture_output=True, text=True, check=False)
+        self.assertIn("cannot be made or written", samed.check(process, 1).stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
