@@ -42,10 +42,17 @@ io_status io_file_write_text(const char *path, const char *text);
 /* Reads a text file of at most max_bytes; *out is zero-terminated, caller frees with io_free. A zero byte inside is IO_ERR_FORMAT. */
 io_status io_file_read_text(const char *path, size_t max_bytes, char **out);
 
-bool io_file_exists(const char *path);   /* a regular file */
+/* Copies a file: what is at to is replaced, not atomically and not synced (a node-local copy). sha256 is that of the bytes read; a copy
+ * that failed is removed. No room is IO_ERR_NO_SPACE. */
+io_status io_file_copy(const char *from, const char *to, char sha256[65]);
+/* Moves a file to its place, which may be on another file system: there it appears whole or not at all, as io_writer does it. With
+ * expected_sha256 (may be NULL) other bytes are IO_ERR_CHECKSUM and do not arrive. */
+io_status io_file_move(const char *from, const char *to, const char *expected_sha256);
+
+bool io_file_exists(const char *path); /* a regular file */
 bool io_folder_exists(const char *path);
 io_status io_file_size(const char *path, uint64_t *out);
-io_status io_file_remove(const char *path); /* a missing file is success */
+io_status io_file_remove(const char *path);   /* a missing file is success */
 io_status io_folder_create(const char *path); /* with its parents; an existing folder is success */
 
 /* The names in a folder (no "." and ".."), sorted by bytes; free with io_names_free. */

@@ -290,6 +290,47 @@ done:
     return status;
 }
 
+static io_status copy_half(const char *path, const char *folder, char **copy, char sha256[65])
+{
+    IO_TRY(io_path_join(folder, io_path_name(path), copy));
+    return io_file_copy(path, *copy, sha256);
+}
+
+io_status io_nifti_copy(const char *path, const char *folder, char **copy, char sha256[65])
+{
+    char *header = NULL, *image = NULL, *image_copy = NULL, *header_copy = NULL;
+    char header_sha256[65], image_sha256[65];
+    io_status status = IO_OK;
+
+    IO_TRY_GOTO(status, done, find_files(path, &header, &image));
+    IO_TRY_GOTO(status, done, copy_half(header, folder, &header_copy, image ? header_sha256 : sha256));
+    if (image) IO_TRY_GOTO(status, done, copy_half(image, folder, &image_copy, image_sha256));
+    if (image) IO_TRY_GOTO(status, done, join_hashes(header_sha256, image_sha256, sha256));
+    *copy = header_copy;
+    header_copy = NULL;
+done:
+    if (header_copy) (void)io_file_remove(header_copy);
+    io_free(&header_copy);
+    io_free(&image_copy);
+    io_free(&header);
+    io_free(&image);
+    return status;
+}
+
+io_status io_nifti_remove(const char *path)
+{
+    char *header = NULL, *image = NULL;
+    io_status status = IO_OK;
+
+    IO_TRY_GOTO(status, done, find_files(path, &header, &image));
+    IO_TRY_GOTO(status, done, io_file_remove(header));
+    if (image) status = io_file_remove(image);
+done:
+    io_free(&header);
+    io_free(&image);
+    return status;
+}
+
 /* Volume out of an open source, which stays the caller's to close. */
 static io_status read_volume(source *s, io_volume **out)
 {

@@ -18,7 +18,7 @@ typedef struct io_nifti_info {
     bool is_big_endian, is_pair;
     int n_dims;
     int64_t dims[7];
-    uint64_t voxel_offset;   /* bytes from the start of the uncompressed data file */
+    uint64_t voxel_offset; /* bytes from the start of the uncompressed data file */
     int n_extensions;
     int intent_code;
     char description[81];
@@ -35,6 +35,12 @@ io_status io_nifti_read(const char *path, io_volume **out);
 
 /* What io_volume.sha256 will be, without reading the voxels: the SHA-256 of the file, or of a pair's two hashes as text, header first. */
 io_status io_nifti_hash(const char *path, char sha256[65]);
+
+/* Copies the file, or both of a pair, into another folder under the same names (io_file_copy). *copy is the path to read there, with
+ * io_free; sha256 is what io_volume.sha256 has to be when it is read. */
+io_status io_nifti_copy(const char *path, const char *folder, char **copy, char sha256[65]);
+/* Removes such a copy, both files of a pair. */
+io_status io_nifti_remove(const char *path);
 
 /* Suspicious but readable: zero spacing, sform unlike qform, NaN affine, non-orthonormal direction, ... Writes up to n_warnings
  * texts of at most 159 bytes and returns their number. */

@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,10 @@ static struct {
     int rank, size;
     void (*idle)(void *context);
     void *idle_context;
-} state = {.size = 1};
+    void (*leave)(void *context);
+    void *leave_context;
+    atomic_flag is_leaving;
+} state = {.size = 1, .is_leaving = ATOMIC_FLAG_INIT};
 
 static int read_environment(const char *const *names, size_t n_names, int fallback)
 {
@@ -219,6 +223,12 @@ bool job_all_ok(const job_comm *comm, io_status *status, int *culprit)
     return false;
 }
 
+void job_comm_set_abort(void (*leave)(void *context), void *context)
+{
+    state.leave = leave;
+    state.leave_context = context;
+}
+
 void job_abort(int exit_code, const char *format, ...)
 {
     char text[2048];
@@ -227,7 +237,9 @@ void job_abort(int exit_code, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    if (atomic_flag_test_and_set(&state.is_leaving)) pause(); /* another thread found a fault first: its end is ours */
     io_log(IO_LOG_ERROR, "rank %d on %s: %s", state.rank, job_comm_host(), text);
+    if (state.leave) state.leave(state.leave_context);
     fflush(NULL);
     if (state.is_running && state.size > 1) MPI_Abort(MPI_COMM_WORLD, exit_code);
     _exit(exit_code);

@@ -57,6 +57,8 @@ void job_comm_allgather(const job_comm *comm, const void *bytes, void *all, int 
  * last error of every rank, and *culprit (may be NULL) that rank. To be called before any collective that follows work which may fail. */
 bool job_all_ok(const job_comm *comm, io_status *status, int *culprit);
 
+/* What job_abort does first on the rank that calls it, once: gives back what must not outlive the run. NULL for nothing. */
+void job_comm_set_abort(void (*leave)(void *context), void *context);
 /* Ends the whole run on all ranks with an exit code of exits.h: one message with rank, host and text, then MPI_Abort. */
 void job_abort(int exit_code, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
 

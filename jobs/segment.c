@@ -72,6 +72,10 @@ static io_status skip_done(segment_run *run, bool *is_identified)
 
 static io_status start_rank(segment_run *run)
 {
+    if (run->options->scratch) {
+        IO_TRY(job_scratch_create(run->options->scratch, &run->scratch));
+        run->outputs.scratch = job_scratch_path(run->scratch);
+    }
     run->batch = model_flow_is_offered(run->weights.device) ? model_flow_batch(run->weights.device) : run->options->batch;
     if (run->world.rank == 0) IO_TRY(job_segment_report_create(run, &run->report));
     IO_TRY(job_queue_create(run->plan.to_do, run->plan.manifest->n_cases, &run->queue));
@@ -191,6 +195,15 @@ static int plan_and_segment(segment_run *run)
     return exit_code;
 }
 
+/* A run that aborts leaves the folder to the next one, and nothing on the node's disk. */
+static void leave(void *argument)
+{
+    segment_run *run = argument;
+
+    job_scratch_abandon(run->scratch);
+    job_lock_free(&run->lock);
+}
+
 static void free_run(segment_run *run)
 {
     job_segment_reader_free(&run->reader);
@@ -201,6 +214,7 @@ static void free_run(segment_run *run)
     job_segment_report_free(&run->report);
     job_segment_weights_free(&run->weights);
     job_segment_plan_free(&run->plan);
+    job_scratch_free(&run->scratch);
     job_lock_free(&run->lock);
     io_free(&run->place);
 }
@@ -219,6 +233,7 @@ int job_segment_main(int argc, char **argv)
     job_stop_install();                         /* before MPI: starting it takes a while on many nodes */
     status = job_comm_init(&run.world);
     set_log(&run);
+    job_comm_set_abort(leave, &run);
     code = status == IO_OK ? plan_and_segment(&run) : job_exit_leave(&run.world, status, JOB_EXIT_RUN);
     io_log_set_sink(NULL, NULL);
     free_run(&run);

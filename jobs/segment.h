@@ -30,6 +30,7 @@
 #include "jobs/post.h"
 #include "jobs/progress.h"
 #include "jobs/queue.h"
+#include "jobs/scratch.h"
 #include "jobs/team.h"
 #include "model/flow.h"
 #include "model/sam.h"
@@ -113,6 +114,7 @@ typedef struct segment_run {
     job_queue *queue;
     job_post *post;
     char *place;            /* where this run's own files are: the output folder, or its shard's */
+    job_scratch *scratch;   /* NULL without --scratch */
     job_lock *lock;         /* rank 0 */
     segment_report *report; /* rank 0 */
     segment_reader *reader;

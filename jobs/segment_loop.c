@@ -35,7 +35,6 @@ typedef struct loop_state {
 
 static void abort_run(segment_run *run, int64_t case_index, const char *text)
 {
-    job_lock_free(&run->lock);
     job_abort(JOB_EXIT_RUN, "case %s: %s; finished cases are kept", run->plan.manifest->cases[case_index].id, text);
 }
 

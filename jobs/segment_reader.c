@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/log.h"
 #include "io/memory.h"
+#include "io/nifti.h"
 #include "jobs/exits.h"
 #include "jobs/segment.h"
 
@@ -21,6 +23,7 @@ struct segment_reader {
     void *scratch; /* of the case under way */
     pthread_t thread;
     bool is_running;
+    bool has_told_full; /* the scratch folder */
 };
 
 void job_segment_work_free(segment_work **work)
@@ -48,12 +51,43 @@ static io_status check_room(const segment_reader *reader, const segment_work *wo
                    slice_bytes, reader->buffer_bytes / (size_t)reader->run->batch);
 }
 
+/* Opens the copy of a case in the scratch folder; the copy goes as soon as it is read. What arrived there must be what was sent. */
+static io_status open_copy(const segment_run *run, const io_case *c, segment_work *work)
+{
+    io_status status = IO_OK;
+    char *copy = NULL;
+    char sha256[65];
+
+    IO_TRY_GOTO(status, done, io_nifti_copy(c->path, job_scratch_path(run->scratch), &copy, sha256));
+    IO_TRY_GOTO(status, done, pipe_case_open(c->id, copy, &run->options->pipe, &work->body, &work->stage));
+    if (strcmp(work->body->volume->sha256, sha256) != 0)
+        status = IO_FAIL(IO_ERR_CHECKSUM, "%s: its copy %s does not read back as it was written; is that disk well?", c->path, copy);
+done:
+    if (copy) (void)io_nifti_remove(copy);
+    io_free(&copy);
+    return status;
+}
+
+/* A scratch folder without room makes a run slower, not impossible. */
+static io_status open_volume(segment_reader *reader, const io_case *c, segment_work *work)
+{
+    const segment_run *run = reader->run;
+
+    if (run->scratch) {
+        const io_status status = open_copy(run, c, work);
+        if (status != IO_ERR_NO_SPACE) return status;
+        if (!reader->has_told_full) io_log(IO_LOG_WARN, "--scratch: %s; cases are read from where they are", io_last_error_text());
+        reader->has_told_full = true;
+    }
+    return pipe_case_open(c->id, c->path, &run->options->pipe, &work->body, &work->stage);
+}
+
 static io_status open_body(segment_reader *reader, segment_work *work)
 {
     const segment_run *run = reader->run;
     const io_case *c = &run->plan.manifest->cases[work->case_index];
 
-    IO_TRY(pipe_case_open(c->id, c->path, &run->options->pipe, &work->body, &work->stage));
+    IO_TRY(open_volume(reader, c, work));
     IO_TRY(check_room(reader, work));
     return io_alloc(pipe_slices_scratch_bytes(work->body->slices), 1, &reader->scratch);
 }

@@ -186,6 +186,28 @@ done:
     return status;
 }
 
+static const char *find_work_folder(const pipe_outputs *outputs)
+{
+    return outputs->scratch ? outputs->scratch : outputs->folder;
+}
+
+/* From the scratch folder to its place. */
+static io_status deliver(const pipe_outputs *outputs, const char *id, const char *suffix, const char *sha256)
+{
+    io_status status = IO_OK;
+    char *from = NULL, *to = NULL;
+
+    if (!outputs->scratch) return IO_OK;
+    IO_TRY_GOTO(status, done, pipe_case_path(outputs->scratch, id, suffix, &from));
+    IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, id, suffix, &to));
+    status = io_file_move(from, to, sha256);
+done:
+    if (status != IO_OK && from) (void)io_file_remove(from);
+    io_free(&to);
+    io_free(&from);
+    return status;
+}
+
 /* A picture of earlier labels must not stay beside these, whether a new one is wanted or not. One that cannot be drawn costs no case its
  * labels; the record then says so. */
 static io_status write_preview(const pipe_case *work, const void *labels, const pipe_outputs *outputs, io_json *details)
@@ -197,10 +219,13 @@ static io_status write_preview(const pipe_case *work, const void *labels, const 
     IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, work->id, "_preview.png", &path));
     IO_TRY_GOTO(status, done, io_file_remove(path));
     if (!outputs->preview) goto done;
+    io_free(&path);
+    IO_TRY_GOTO(status, done, pipe_case_path(find_work_folder(outputs), work->id, "_preview.png", &path));
     status = pipe_preview_write(path, work->volume, labels, outputs->label_bytes, outputs->names, outputs->options);
     if (status == IO_ERR_NO_SPACE || status == IO_ERR_FILE) goto done;
     if (status == IO_OK) {
         IO_TRY_GOTO(status, done, io_hash_file(path, sha256));
+        IO_TRY_GOTO(status, done, deliver(outputs, work->id, "_preview.png", sha256));
     } else {
         io_log(IO_LOG_WARN, "case %s has no preview: %s", work->id, io_last_error_text());
         IO_TRY_GOTO(status, done, io_json_put_text(details, "preview_fault", io_last_error_text()));
@@ -220,10 +245,11 @@ io_status pipe_case_write(const pipe_case *work, const void *labels, const pipe_
     io_record_key key = outputs->key;
 
     key.input_sha256 = work->volume->sha256;
-    IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, work->id, "_dseg.nii.gz", &output_path));
+    IO_TRY_GOTO(status, done, pipe_case_path(find_work_folder(outputs), work->id, "_dseg.nii.gz", &output_path));
     IO_TRY_GOTO(status, done, pipe_case_path(outputs->folder, work->id, "_dseg.json", &record_path));
     IO_TRY_GOTO(status, done,
                 io_nifti_write_labels(output_path, &work->volume->grid, labels, outputs->label_bytes, outputs->names_xml, sha256));
+    IO_TRY_GOTO(status, done, deliver(outputs, work->id, "_dseg.nii.gz", sha256));
     IO_TRY_GOTO(status, done, write_preview(work, labels, outputs, details));
     if (outputs->stats) IO_TRY_GOTO(status, done, add_stats(work, labels, outputs, details));
     IO_TRY_GOTO(status, done, io_json_put_number(details, "write_s", now() - start));

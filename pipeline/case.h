@@ -30,6 +30,7 @@ void pipe_case_drop_voxels(pipe_case *work);
 /* What is the same for all cases of a run. Everything borrowed. */
 typedef struct pipe_outputs {
     const char *folder;
+    const char *scratch; /* where label map and preview are written before they are moved to folder; NULL: in folder itself */
     const pipe_options *options;
     const io_labels *names;
     const char *names_xml; /* for the NIfTI extension */

@@ -25,6 +25,22 @@ class FullDisk(unittest.TestCase):
         self.assertNotIn("done", names)
 
 
+    def test_scratch_without_room_for_inputs(self):
+        """They are read from where they are, which is said once; label maps, which are small, still go through it."""
+        folder, disk, out = samed.study(), samed.path("small"), samed.path("small.out")
+        os.makedirs(disk)
+        inside = f"mount -t tmpfs -o size=8k tmpfs {disk} || exit 99; \"$@\"; code=$?; ls -A {disk}; exit $code"
+        command = [*NAMESPACE, "sh", "-c", inside, "sh"]
+        process = subprocess.run(command + samed.command(samed.segment_arguments(folder, out, "--scratch", disk), 0),
+                                 env=samed.environment(with_mpi=True), capture_output=True, text=True, timeout=120, check=False)
+        samed.check(process)
+        self.assertEqual(process.stderr.count("cases are read from where they are"), 1, process.stderr)
+        self.assertEqual(process.stdout, "")
+        plain = samed.path("small.plain")
+        samed.check(samed.segment(folder, plain, "-q"))
+        self.assertEqual(samed.label_maps(out), samed.label_maps(plain))
+
+
 if __name__ == "__main__":
     with_mount = subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", samed.WORK], capture_output=True, check=False)
     if with_mount.returncode != 0:
