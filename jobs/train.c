@@ -92,6 +92,9 @@ static io_status create_trainer(train_run *run, const io_tensors *sam, const io_
     options.n_channels = n_classes + 1;
     options.n_kept = o->n_kept < share ? o->n_kept : share;
     IO_TRY(model_trainer_create(run->device, &options, sam, adapter, pipe_train_fresh, &seed, &run->trainer));
+    if (o->last_block >= model_trainer_config(run->trainer)->depth)
+        return IO_FAIL(IO_ERR_ARGUMENT, "--blocks names block %d, but the encoder of %s has blocks 0 to %d", o->last_block, o->sam,
+                       model_trainer_config(run->trainer)->depth - 1);
     if (model_trainer_config(run->trainer)->n_channels == n_classes + 1) return IO_OK;
     return IO_FAIL(IO_ERR_MISMATCH, "%s has channels for %d classes, %d are to be trained; start from another adapter, or from SAM",
                    o->adapter, model_trainer_config(run->trainer)->n_channels - 1, n_classes);
@@ -148,7 +151,7 @@ static io_status open_all(train_run *run)
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     status = job_device_share_find(&run->world, run->options->n_threads, &share);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
-    status = model_device_open(MODEL_DEVICE_CPU, 0, MODEL_F32, share.n_threads, &run->device);
+    status = model_device_open(MODEL_DEVICE_CPU, 0, run->options->precision, share.n_threads, &run->device);
     if (status == IO_OK) status = open_trainer(run);
     if (status == IO_OK) status = open_steps(run);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
@@ -176,16 +179,6 @@ static io_status resume(train_run *run)
 }
 
 /* ---- the run ---- */
-
-static void tell_plan(const train_run *run)
-{
-    const size_t n = pipe_train_summed(run->train);
-
-    io_log(IO_LOG_INFO, "%u slices in %" PRId64 " steps of an epoch, %" PRId64 " steps in all; validation %s",
-           (unsigned)pipe_dataset_count(run->dataset), run->epoch_steps, run->n_steps, run->validator ? "on the held-out cases" : "is off");
-    io_log(IO_LOG_INFO, "%zu numbers are trained; each step sums them, %zu bytes, over %d rank%s", n, n * sizeof(int64_t), run->world.size,
-           run->world.size == 1 ? "" : "s");
-}
 
 /* Rank 0. An earlier run's marker says nothing about this one. */
 static io_status open_output(train_run *run)
@@ -219,13 +212,24 @@ static int train(train_run *run)
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     status = resume(run);
     if (status != IO_OK) return job_exit_leave(&run->world, status, job_exit_of(status));
-    if (run->world.rank == 0) tell_plan(run);
+    if (run->world.rank == 0) job_train_plan_tell(run);
     if (run->world.rank == 0) status = job_train_log_open(run);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     status = job_train_loop(run, &exit_code);
+    if (run->world.rank == 0) job_train_log_ended(run, status == IO_OK ? exit_code : JOB_EXIT_RUN);
     if (status == IO_OK && run->world.rank == 0) status = mark_done(run, exit_code);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     return job_exit_leave(&run->world, status, status == IO_OK ? exit_code : JOB_EXIT_RUN);
+}
+
+/* Collective. Everything was opened as for a run; nothing is written. */
+static int plan(train_run *run)
+{
+    io_status status = IO_OK;
+
+    if (io_folder_exists(run->options->output)) status = resume(run);
+    if (status == IO_OK && run->world.rank == 0) job_train_plan_print(run);
+    return job_exit_leave(&run->world, status, job_exit_of(status));
 }
 
 /* Collective. */
@@ -236,7 +240,7 @@ static int open_and_train(train_run *run)
 
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_USAGE);
     status = open_all(run);
-    if (status == IO_OK) return train(run);
+    if (status == IO_OK) return run->options->dry_run ? plan(run) : train(run);
     /* Opened were the store and not its part to train on, or everything but the part to validate on. */
     is_empty = status == IO_ERR_NOT_FOUND && run->store && (!run->dataset || run->train);
     return job_exit_leave(&run->world, status, is_empty ? JOB_EXIT_NOTHING : job_exit_of(status));

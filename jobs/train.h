@@ -2,9 +2,10 @@
  *
  *   train.c          order of the phases, what is opened
  *   train_options.c  the command line
+ *   train_plan.c     rank 0: the plan, in words, of --dry-run and of --json
  *   train_settings.c what decides the weights, as text: a run goes on only with the same
  *   train_loop.c     every rank: steps, validation, checkpoints, stopping
- *   train_log.c      rank 0: log.csv, validation.csv, progress
+ *   train_log.c      rank 0: log.csv, validation.csv, progress, events
  *
  * Every rank holds all weights and makes every update; rank 0 alone writes. */
 #ifndef JOBS_TRAIN_H
@@ -34,6 +35,8 @@ typedef struct train_options {
     int n_ranks;   /* that must be there, 0 when not given */
     int n_classes; /* without the background; 0: as the store */
     int image_size;
+    int last_block; /* highest of --blocks, -1 when not given */
+    model_type precision;
     model_train_options model;
     model_schedule schedule;
     double clip, jitter;
@@ -43,6 +46,7 @@ typedef struct train_options {
     int64_t save_every;     /* steps; 0: each epoch */
     int64_t patience;       /* validations without a better one; 0 for no early stop */
     int n_checkpoints;
+    bool dry_run, json;
     int verbosity; /* -1 quiet, 0, 1 verbose */
 } train_options;
 
@@ -74,6 +78,17 @@ typedef struct train_run {
     train_log log;
 } train_run;
 
+enum { TRAIN_BLOCKS_BYTES = 4 * MODEL_MAX_DEPTH };
+/* The blocks that get LoRA, as "0-5,8"; "" without LoRA in the encoder. */
+void job_train_blocks(const train_run *run, char out[TRAIN_BLOCKS_BYTES]);
+/* The projections that get LoRA, as "qv"; "" without. */
+void job_train_projections(const train_run *run, char out[5]);
+
+/* Rank 0. What is about to be done. */
+void job_train_plan_tell(const train_run *run);
+/* The whole plan of --dry-run on standard output. */
+void job_train_plan_print(const train_run *run);
+
 /* Collective. Rank 0 reads and hashes the files; *out with io_free. */
 io_status job_train_settings(const train_run *run, char **out);
 
@@ -85,6 +100,9 @@ io_status job_train_log_open(train_run *run);
 void job_train_log_close(train_run *run);
 io_status job_train_log_step(train_run *run, const pipe_step *step);
 io_status job_train_log_validation(train_run *run, const pipe_validation *validation);
+/* A checkpoint was written; the run has ended. */
+void job_train_log_saved(const train_run *run);
+void job_train_log_ended(const train_run *run, int exit_code);
 /* Takes the bar away so that a line can be printed. */
 void job_train_log_clear(train_run *run);
 

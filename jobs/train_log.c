@@ -1,4 +1,4 @@
-/* What rank 0 tells of a training run: log.csv, validation.csv, progress. See train.h. */
+/* What rank 0 tells of a training run: log.csv, validation.csv, progress, the events of --json. See train.h. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -9,6 +9,7 @@
 #include "io/json.h"
 #include "io/log.h"
 #include "io/memory.h"
+#include "jobs/events.h"
 #include "jobs/progress.h"
 #include "jobs/train.h"
 
@@ -140,13 +141,14 @@ static void show_step(train_run *run, const pipe_step *step, double now)
     const double per_step = (now - run->log.started) / (double)(step->number - run->log.first);
     char left[32], line[256];
 
-    if (run->options->verbosity < 0 || (now - run->log.shown < (is_terminal ? bar_every_s : line_every_s) && !is_last)) return;
+    if (run->options->verbosity < 0) return;
+    if (now - run->log.shown < (is_terminal ? bar_every_s : line_every_s) && !is_last && run->options->verbosity == 0) return;
     job_duration_text(per_step * (double)(run->n_steps - step->number), left);
     snprintf(line, sizeof line, "step %" PRId64 "/%" PRId64 ", epoch %u, loss %.4f (ce %.4f, dice %.4f), lr %.3g, %.2f s/step, %s left",
              step->number, run->n_steps, (unsigned)step->epoch + 1, step->loss.total, step->loss.ce, step->loss.dice, step->rate, per_step,
              left);
     run->log.shown = now;
-    if (!is_terminal || is_last) {
+    if (!is_terminal || is_last || run->options->verbosity > 0) {
         io_log(IO_LOG_INFO, "%s", line);
         return;
     }
@@ -161,6 +163,23 @@ static io_status end_line(FILE *file, const char *name)
     return fflush(file) == 0 ? IO_OK : IO_FAIL_ERRNO("%s", name);
 }
 
+static void print_step(const train_run *run, const pipe_step *step, double seconds)
+{
+    io_json *event = job_event_create(run->options->json, "step");
+
+    if (!event) return;
+    (void)io_json_put_number(event, "step", (double)step->number);
+    (void)io_json_put_number(event, "epoch", step->epoch);
+    (void)io_json_put_number(event, "slices", step->n_slices);
+    (void)io_json_put_number(event, "loss", step->loss.total);
+    (void)io_json_put_number(event, "ce", step->loss.ce);
+    (void)io_json_put_number(event, "dice", step->loss.dice);
+    (void)io_json_put_number(event, "lr", step->rate);
+    (void)io_json_put_number(event, "gradient_norm", step->norm);
+    (void)io_json_put_number(event, "seconds", seconds);
+    job_event_print(&event);
+}
+
 io_status job_train_log_step(train_run *run, const pipe_step *step)
 {
     const double now = job_time_now();
@@ -168,9 +187,52 @@ io_status job_train_log_step(train_run *run, const pipe_step *step)
     fprintf(run->log.steps, "%" PRId64 ",%u,%d,%.9g,%.9g,%.9g,%.9g,%.9g,%.3f", step->number, (unsigned)step->epoch, step->n_slices,
             step->loss.total, step->loss.ce, step->loss.dice, step->rate, step->norm, now - run->log.step_started);
     IO_TRY(end_line(run->log.steps, "log.csv"));
+    print_step(run, step, now - run->log.step_started);
     show_step(run, step, now);
     run->log.step_started = now;
     return IO_OK;
+}
+
+/* An organ without a value, and a mean of none, are null. */
+static void print_validation(const train_run *run, const pipe_validation *validation)
+{
+    io_json *event = job_event_create(run->options->json, "validation"), *organs = NULL;
+
+    if (!event) return;
+    (void)io_json_put_number(event, "step", (double)run->state.step);
+    (void)io_json_put_number(event, "cases", (double)validation->n_cases);
+    (void)io_json_put_number(event, "dsc", validation->mean);
+    if (io_json_create_object(&organs) == IO_OK) {
+        for (int i = 0; i < validation->n_classes; i++) {
+            const io_label *label = io_labels_find(run->labels, i + 1);
+            (void)io_json_put_number(organs, label ? label->name : "", validation->dice[i]);
+        }
+        (void)io_json_put(event, "organs", &organs);
+    }
+    (void)io_json_put_bool(event, "best", run->state.best_step == run->state.step);
+    job_event_print(&event);
+}
+
+void job_train_log_saved(const train_run *run)
+{
+    io_json *event = job_event_create(run->options->json, "checkpoint");
+
+    if (!event) return;
+    (void)io_json_put_number(event, "step", (double)run->state.step);
+    job_event_print(&event);
+}
+
+void job_train_log_ended(const train_run *run, int exit_code)
+{
+    io_json *event = job_event_create(run->options->json, "end");
+
+    if (!event) return;
+    (void)io_json_put_number(event, "step", (double)run->state.step);
+    (void)io_json_put_number(event, "best_step", (double)run->state.best_step);
+    (void)io_json_put_number(event, "best_dsc", run->state.best_step > 0 ? run->state.best_dice : NAN);
+    (void)io_json_put_number(event, "seconds", job_time_now() - run->log.started);
+    (void)io_json_put_number(event, "exit", exit_code);
+    job_event_print(&event);
 }
 
 /* An organ without a value leaves its field empty. */
@@ -184,6 +246,7 @@ io_status job_train_log_validation(train_run *run, const pipe_validation *valida
         fputc(',', file);
         if (!isnan(validation->dice[i])) fprintf(file, "%.9g", validation->dice[i]);
     }
+    print_validation(run, validation);
     io_log(IO_LOG_INFO, "step %" PRId64 ": mean DSC %.4f on %zu held-out case%s%s", run->state.step, validation->mean, validation->n_cases,
            validation->n_cases == 1 ? "" : "s", run->state.best_step == run->state.step ? ", the best so far" : "");
     run->log.step_started = job_time_now();

@@ -28,6 +28,7 @@ static io_status save(train_run *run)
         if (status == IO_OK) status = pipe_checkpoint_write_adapter(o->output, "adapter", run->trainer);
         if (status == IO_OK)
             status = pipe_checkpoint_write(o->output, &run->state, run->settings, o->n_checkpoints, run->device, run->trainer);
+        if (status == IO_OK) job_train_log_saved(run);
     }
     (void)job_all_ok(&run->world, &status, NULL);
     return status;

@@ -1,4 +1,5 @@
 /* The command line of `samed train`. See train.h. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "jobs/exits.h"
@@ -14,6 +15,7 @@ enum {
     KEY_RANK,
     KEY_LAYOUT,
     KEY_LORA,
+    KEY_BLOCKS,
     KEY_CLASSES,
     KEY_IMAGE_SIZE,
     KEY_LR,
@@ -33,7 +35,9 @@ enum {
     KEY_THREADS,
     KEY_RANKS,
     KEY_RECOMPUTE,
-    KEY_KEEP
+    KEY_KEEP,
+    KEY_PRECISION,
+    KEY_JSON
 };
 
 enum { MAX_COUNT = 1000000000, MAX_BATCH = 1 << 20 };
@@ -43,11 +47,13 @@ static const struct argp_option options_table[] = {
     {"data", 'd', "FOLDER", 0, "the store that samed prepare made", 1},
     {"output", 'o', "FOLDER", 0, "checkpoints, adapters, tables; started again, the run goes on from its newest checkpoint", 1},
     {"sam", KEY_SAM, "FILE", 0, "SAM's weights", 1},
+    {"dry-run", 'n', 0, 0, "check everything, print the plan, memory and disk; train nothing and write nothing", 1},
     {"adapter-init", KEY_ADAPTER, "FILE", 0, "start from this adapter (default: as SAMed starts from SAM)", 1},
     {0, 0, 0, 0, "What is trained:", 2},
     {"layout", KEY_LAYOUT, "samed|samed_s", 0, "the decoder in full (default), or by LoRA", 2},
     {"rank", KEY_RANK, "N", 0, "rank of LoRA (default 4)", 2},
     {"lora", KEY_LORA, "qv|none|...", 0, "projections of the encoder that get LoRA, letters of qvko (default qv)", 2},
+    {"blocks", KEY_BLOCKS, "0-5,8,...", 0, "blocks of the encoder that get LoRA, from 0 on (default all)", 2},
     {"classes", KEY_CLASSES, "N", 0, "number of classes without background (default: the store's)", 2},
     {"image-size", KEY_IMAGE_SIZE, "PIXELS", 0, "side of the network's input (default 512)", 2},
     {0, 0, 0, 0, "How it is trained:", 3},
@@ -61,6 +67,7 @@ static const struct argp_option options_table[] = {
     {"lr-power", KEY_POWER, "P", 0, "of the decay (default 0.9; 1 with --schedule paper; SAMed_h 7)", 3},
     {"dice", KEY_DICE, "WEIGHT", 0, "of Dice in the loss, the rest is cross entropy (default 0.8)", 3},
     {"clip", KEY_CLIP, "NORM", 0, "largest norm of the gradients (default: no limit)", 3},
+    {"precision", KEY_PRECISION, "f32|bf16", 0, "of the products with the encoder's frozen weights (default f32)", 3},
     {"no-augment", KEY_NO_AUGMENT, 0, 0, "slices as they are", 3},
     {"jitter", KEY_JITTER, "J", 0, "random gain and shift of intensities, 0 to 1 (default 0)", 3},
     {"seed", KEY_SEED, "N", 0, "of order, augmentation and fresh weights (default 1234)", 3},
@@ -74,8 +81,10 @@ static const struct argp_option options_table[] = {
     {"ranks", KEY_RANKS, "N", 0, "ranks that were started; another number is refused", 5},
     {"recompute", KEY_RECOMPUTE, 0, 0, "keep the input of each block only: less memory, more time", 5},
     {"keep", KEY_KEEP, "N", 0, "slices whose activations a rank keeps (default 1): more memory, less time", 5},
-    {"quiet", 'q', 0, 0, "errors only", 5},
-    {"verbose", 'v', 0, 0, "more", 5},
+    {0, 0, 0, 0, "What it tells:", 6},
+    {"json", KEY_JSON, 0, 0, "one JSON object per event on standard output", 6},
+    {"quiet", 'q', 0, 0, "errors only", 6},
+    {"verbose", 'v', 0, 0, "more: a line for each step", 6},
     {0}};
 
 static const char doc[] =
@@ -84,6 +93,7 @@ static const char doc[] =
     "Examples:\n"
     "  samed train -d store -o run --sam sam_vit_b_01ec64.pth\n"
     "  mpirun -n 8 samed train -d store -o run --sam sam_vit_b_01ec64.pth --epochs 200 --global-batch 24\n"
+    "  samed train -d store -o run --sam sam_vit_b_01ec64.pth -n\n"
     "\n"
     "Exit codes: 0 all done, 1 the run failed, 2 wrong options, 4 no case to train or validate on, 75 stopped in good order (start again "
     "to continue, on any number of ranks).";
@@ -115,6 +125,28 @@ static void take_projections(struct argp_state *state, const char *text, train_o
     if (!*text || text[strspn(text, letters)]) job_options_fail(state, "--lora: expected letters of qvko, or none, found '%s'", text);
 }
 
+/* "0-5,8": the others are skipped. */
+static void take_blocks(struct argp_state *state, const char *text, train_options *o)
+{
+    const char *c = text;
+
+    for (int i = 0; i < MODEL_MAX_DEPTH; i++) o->model.skips[i] = true;
+    for (bool is_more = true; is_more; c++) {
+        char *end = NULL;
+        const long first = *c >= '0' && *c <= '9' ? strtol(c, &end, 10) : -1;
+        const long last = first >= 0 && *end == '-' && end[1] >= '0' && end[1] <= '9' ? strtol(end + 1, &end, 10) : first;
+
+        if (first < 0 || last < first || last >= MODEL_MAX_DEPTH || (*end && *end != ',')) {
+            job_options_fail(state, "--blocks: expected blocks as 0-5,8 below %d, found '%s'", MODEL_MAX_DEPTH, text);
+            return;
+        }
+        for (long i = first; i <= last; i++) o->model.skips[i] = false;
+        if (last > o->last_block) o->last_block = (int)last;
+        is_more = *end == ',';
+        c = end;
+    }
+}
+
 static void take_image_size(struct argp_state *state, const char *text, train_options *o)
 {
     o->image_size = (int)job_options_integer(state, "--image-size", text, 16, 4096);
@@ -133,6 +165,7 @@ static error_t parse_model(int key, char *arg, struct argp_state *state, train_o
         return 0;
     case KEY_RANK: o->model.lora_rank = (int)job_options_integer(state, "--rank", arg, 1, 4096); return 0;
     case KEY_LORA: take_projections(state, arg, o); return 0;
+    case KEY_BLOCKS: take_blocks(state, arg, o); return 0;
     case KEY_CLASSES: o->n_classes = (int)job_options_integer(state, "--classes", arg, 1, 255); return 0;
     case KEY_IMAGE_SIZE: take_image_size(state, arg, o); return 0;
     default: return ARGP_ERR_UNKNOWN;
@@ -154,6 +187,7 @@ static error_t parse_training(int key, char *arg, struct argp_state *state, trai
     case KEY_POWER: o->schedule.power = take_number(state, "--lr-power", arg, 1e-3, 100); return 0;
     case KEY_DICE: o->model.dice_weight = take_number(state, "--dice", arg, 0, 1); return 0;
     case KEY_CLIP: o->clip = take_number(state, "--clip", arg, 1e-12, 1e12); return 0;
+    case KEY_PRECISION: o->precision = job_options_precision(state, arg); return 0;
     case KEY_NO_AUGMENT: o->augment = false; return 0;
     case KEY_JITTER: o->jitter = take_number(state, "--jitter", arg, 0, 1); return 0;
     case KEY_SEED: o->seed = (uint64_t)job_options_integer(state, "--seed", arg, 0, 1ll << 53); return 0;
@@ -172,8 +206,10 @@ static error_t parse_running(int key, char *arg, struct argp_state *state, train
     case KEY_RANKS: o->n_ranks = job_options_ranks(state, arg); return 0;
     case KEY_RECOMPUTE: o->model.recompute = true; return 0;
     case KEY_KEEP: o->n_kept = (int)job_options_integer(state, "--keep", arg, 1, MAX_BATCH); return 0;
-    case 'q': o->verbosity = -1; return 0;
-    case 'v': o->verbosity = 1; return 0;
+    case 'n': o->dry_run = true; return 0;
+    case KEY_JSON: o->json = true; return 0;
+    case 'q': job_options_verbosity(state, -1, &o->verbosity); return 0;
+    case 'v': job_options_verbosity(state, 1, &o->verbosity); return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -183,6 +219,8 @@ static const char *find_fault(const train_options *o)
 {
     if (!o->store) return "no data; give -d FOLDER, a store that samed prepare made";
     if (!o->output) return "no output folder; give -o FOLDER";
+    if (o->dry_run && o->json) return "--dry-run prints a plan, not events; leave --json out";
+    if (o->last_block >= 0 && o->model.projections == 0) return "--blocks and --lora none exclude each other";
     if (!o->sam) return "no weights; give --sam FILE (for example sam_vit_b_01ec64.pth)";
     if (o->jitter > 0 && !o->augment) return "--jitter and --no-augment exclude each other";
     if (o->patience > 0 && o->validate_every == 0) return "--patience needs validation";
@@ -215,6 +253,7 @@ int job_options_train(int argc, char **argv, train_options *out)
     out->schedule = (model_schedule){.base = 0.005, .warmup_steps = 250};
     out->validate_every = -1;
     out->n_checkpoints = 3;
+    out->last_block = -1;
     code = job_options_parse(&argp, argc, argv, out);
     if (out->schedule.power == 0) out->schedule.power = out->schedule.kind == MODEL_SCHEDULE_PAPER ? 1 : 0.9;
     return code;

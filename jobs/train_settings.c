@@ -7,6 +7,7 @@
 #include "io/file.h"
 #include "io/hash.h"
 #include "io/memory.h"
+#include "jobs/options.h"
 #include "jobs/train.h"
 
 enum { SETTINGS_BYTES = 2048 };
@@ -26,6 +27,28 @@ static void add_line(text *t, const char *format, ...)
     va_start(arguments, format);
     t->n += vsnprintf(t->bytes + t->n, sizeof t->bytes - (size_t)t->n, format, arguments);
     va_end(arguments);
+}
+
+void job_train_projections(const train_run *run, char out[5])
+{
+    const unsigned projections = run->options->model.projections;
+
+    snprintf(out, 5, "%s%s%s%s", projections & MODEL_LORA_Q ? "q" : "", projections & MODEL_LORA_V ? "v" : "",
+             projections & MODEL_LORA_K ? "k" : "", projections & MODEL_LORA_O ? "o" : "");
+}
+
+void job_train_blocks(const train_run *run, char out[TRAIN_BLOCKS_BYTES])
+{
+    const bool *skips = run->options->model.skips;
+    const int depth = model_trainer_config(run->trainer)->depth;
+    int n = 0;
+
+    out[0] = '\0';
+    for (int first = 0, end; first < depth && run->options->model.projections; first = end + 1) {
+        for (end = first; end < depth && !skips[end]; end++) continue;
+        if (end == first) continue;
+        n += snprintf(out + n, TRAIN_BLOCKS_BYTES - (size_t)n, end - first > 1 ? "%s%d-%d" : "%s%d", n ? "," : "", first, end - 1);
+    }
 }
 
 static io_status add_file(text *t, const char *name, const char *path)
@@ -54,11 +77,14 @@ static void add_options(text *t, const train_run *run)
 {
     const train_options *o = run->options;
     const model_config *config = model_trainer_config(run->trainer);
+    char projections[5], blocks[TRAIN_BLOCKS_BYTES];
 
+    add_line(t, "precision=%s\n", job_precision_name(o->precision));
     add_line(t, "image-size=%d\nclasses=%d\n", config->image_size, config->n_channels - 1);
     add_line(t, "layout=%s\nrank=%d\n", config->layout == MODEL_LAYOUT_SAMED ? "samed" : "samed_s", config->lora_rank);
-    add_line(t, "lora=%s%s%s%s\n", o->model.projections & MODEL_LORA_Q ? "q" : "", o->model.projections & MODEL_LORA_V ? "v" : "",
-             o->model.projections & MODEL_LORA_K ? "k" : "", o->model.projections & MODEL_LORA_O ? "o" : "");
+    job_train_projections(run, projections);
+    job_train_blocks(run, blocks);
+    add_line(t, "lora=%s\nblocks=%s\n", projections, blocks);
     add_line(t, "epochs=%" PRId64 "\nglobal-batch=%d\nseed=%" PRIu64 "\n", o->n_epochs, o->global_batch, o->seed);
     add_line(t, "optimizer=%s\nlr=%.17g\n", o->model.optimizer == MODEL_ADAMW ? "adamw" : "sgd", o->schedule.base);
     add_line(t, "warmup=%" PRId64 "\nschedule=%s\n", o->schedule.warmup_steps,

@@ -134,7 +134,8 @@ static void lay_out_encoder_pass(const model_trainer *trainer, arena *from, trai
     at->dnormed = take_padded(from, N, C);
     at->dattended = at->dnormed;
     if (trainer->device->type == MODEL_BF16) {
-        const int most = config->mlp_width > 3 * C ? config->mlp_width : 3 * C;
+        const int area = config->patch * config->patch, wide = config->mlp_width > 3 * C ? config->mlp_width : 3 * C;
+        const int most = wide > area ? wide : area; /* of a network narrower than its patches */
 
         at->half = (model_rows){take(from, (int64_t)N * (most + from->pad) / 2 + 1), most + from->pad, MODEL_BF16};
     }

@@ -46,12 +46,14 @@ def log_of(out, name="log.csv"):
         return list(csv.DictReader(stream))
 
 
-class Train(unittest.TestCase):
+class Folders(unittest.TestCase):
+    """Output folders that are gone after the test: a run of the tiny network takes 200 MB."""
+
     def setUp(self):
         self.made = []
 
     def tearDown(self):
-        for folder in self.made:  # a run of the tiny network takes 200 MB
+        for folder in self.made:
             shutil.rmtree(folder, ignore_errors=True)
 
     def out(self, name="out"):
@@ -59,6 +61,8 @@ class Train(unittest.TestCase):
         self.made.append(folder)
         return folder
 
+
+class Train(Folders):
     def test_same_bytes_on_any_ranks(self):
         expected = None
         for ranks in (0, 1, 2, 3, 4):

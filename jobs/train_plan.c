@@ -1,0 +1,95 @@
+/* What a training run is about to do: in words, as an event, and whole for --dry-run. See train.h. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "io/file.h"
+#include "io/log.h"
+#include "jobs/events.h"
+#include "jobs/options.h"
+#include "jobs/train.h"
+
+static size_t count_cases(const train_run *run, pipe_part part)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < run->store->n_cases; i++) n += run->store->cases[i].part == part;
+    return n;
+}
+
+static void print_start(const train_run *run)
+{
+    io_json *event = job_event_create(run->options->json, "start");
+
+    if (!event) return;
+    (void)io_json_put_text(event, "version", SAMED_VERSION);
+    (void)io_json_put_number(event, "cases", (double)count_cases(run, PIPE_PART_TRAIN));
+    (void)io_json_put_number(event, "held_out", (double)count_cases(run, PIPE_PART_VAL));
+    (void)io_json_put_number(event, "slices", pipe_dataset_count(run->dataset));
+    (void)io_json_put_number(event, "steps", (double)run->n_steps);
+    (void)io_json_put_number(event, "already_done", (double)run->state.step);
+    (void)io_json_put_number(event, "trained_numbers", (double)pipe_train_summed(run->train));
+    (void)io_json_put_number(event, "bytes_per_step", (double)(pipe_train_summed(run->train) * sizeof(int64_t)));
+    (void)io_json_put_number(event, "ranks", run->world.size);
+    (void)io_json_put_text(event, "precision", job_precision_name(run->options->precision));
+    (void)io_json_put_text(event, "output", run->options->output);
+    job_event_print(&event);
+}
+
+void job_train_plan_tell(const train_run *run)
+{
+    const size_t n = pipe_train_summed(run->train);
+
+    print_start(run);
+    io_log(IO_LOG_INFO, "%u slices in %" PRId64 " steps of an epoch, %" PRId64 " steps in all; validation %s",
+           (unsigned)pipe_dataset_count(run->dataset), run->epoch_steps, run->n_steps, run->validator ? "on the held-out cases" : "is off");
+    io_log(IO_LOG_INFO, "%zu numbers are trained; each step sums them, %zu bytes, over %d rank%s", n, n * sizeof(int64_t), run->world.size,
+           run->world.size == 1 ? "" : "s");
+}
+
+static void print_trained(const train_run *run)
+{
+    const model_config *config = model_trainer_config(run->trainer);
+    const size_t n = pipe_train_summed(run->train);
+    char projections[5], blocks[TRAIN_BLOCKS_BYTES];
+
+    job_train_projections(run, projections);
+    job_train_blocks(run, blocks);
+    printf("trained: the decoder %s", config->layout == MODEL_LAYOUT_SAMED_S ? "by LoRA" : "in full");
+    if (*projections) printf(", the encoder by LoRA of rank %d on %s in blocks %s", config->lora_rank, projections, blocks);
+    printf(": %zu numbers; each step sums them, %zu bytes, over %d rank%s\n", n, n * sizeof(int64_t), run->world.size,
+           run->world.size == 1 ? "" : "s");
+}
+
+/* A checkpoint has the weights and two moments (one with SGD), the adapters are files of the weights. */
+static void print_disk(const train_run *run)
+{
+    const train_options *o = run->options;
+    const char *folder = io_folder_exists(o->output) ? o->output : ".";
+    const double weights = 4.0 * (double)pipe_train_summed(run->train);
+    const double checkpoint = weights * (o->model.optimizer == MODEL_ADAMW ? 3 : 2),
+                 all = checkpoint * (o->n_checkpoints + 2) + 4 * weights;
+    uint64_t free_bytes = 0, total_bytes = 0;
+
+    if (io_disk_free(folder, &free_bytes, &total_bytes) != IO_OK) return;
+    printf("disk: about %.0f MB, a checkpoint %.0f MB; %.0f MB free\n", all / 1e6, checkpoint / 1e6, (double)free_bytes / 1e6);
+    if (all > (double)free_bytes) printf("  too little room in %s\n", o->output);
+}
+
+void job_train_plan_print(const train_run *run)
+{
+    const train_options *o = run->options;
+    const model_config *config = model_trainer_config(run->trainer);
+    char name[32];
+
+    model_config_name(config, name);
+    printf("data: %s: %zu cases with %u slices to train on, %zu held out; %d classes, slices of %d pixels\n", o->store,
+           count_cases(run, PIPE_PART_TRAIN), (unsigned)pipe_dataset_count(run->dataset), count_cases(run, PIPE_PART_VAL),
+           run->store->n_classes, run->store->size);
+    printf("network: %s, %d channels, %d pixels, %s\n", name, config->n_channels, config->image_size, job_precision_name(o->precision));
+    print_trained(run);
+    printf("plan: %" PRId64 " steps of %d slices, %" PRId64 " in an epoch; %" PRId64 " done before; validation %s\n", run->n_steps,
+           o->global_batch, run->epoch_steps, run->state.step, run->validator ? "on the held-out cases" : "is off");
+    printf("memory: %.0f MB per rank for network and activations, on %s\n", (double)model_trainer_bytes(run->trainer) / 1e6,
+           run->device->description);
+    print_disk(run);
+}

@@ -1,0 +1,111 @@
+"""samed train: choices of what is trained and how (blocks, precision), the plan of -n, the events of --json."""
+import json
+import os
+import struct
+import unittest
+
+import samed
+import test_train
+from test_train import arguments, log_of, train, weights_of
+
+NO_BF16 = "needs a CPU with bf16 products"
+
+
+def has_bf16():
+    with open("/proc/cpuinfo", encoding="utf-8") as stream:
+        return "avx512_bf16" in stream.read()
+
+
+def read_tensor(file, name):
+    with open(file, "rb") as stream:
+        n_header = struct.unpack("<Q", stream.read(8))[0]
+        about = json.loads(stream.read(n_header))[name]
+        first, end = about["data_offsets"]
+        stream.seek(8 + n_header + first)
+        return stream.read(end - first)
+
+
+class Choices(test_train.Folders):
+    def test_blocks(self):
+        out = self.out()
+        samed.check(train(out, "--steps", 2, "--blocks", "1"))
+        file = os.path.join(out, "adapter.safetensors")
+        for i, is_trained in enumerate((False, False, True, True)):  # q and v of block 0, then of block 1
+            self.assertEqual(any(read_tensor(file, f"w_b_{i:03d}")), is_trained, i)
+        process = samed.check(train(out, "--steps", 4), 2)
+        self.assertIn("was made with 'blocks=1', now it is 'blocks=0-1'", process.stderr)
+        for blocks in ("0-1", "0,1", "1,0-0"):
+            samed.check(train(self.out(blocks), "--steps", 2, "--blocks", blocks))
+            self.assertEqual(weights_of(self.out(blocks)), weights_of(self.out("0-1")))
+        self.assertNotEqual(weights_of(self.out("0-1"))["adapter.pth"], weights_of(out)["adapter.pth"])
+
+    def test_wrong_blocks(self):
+        for text in ("", "x", "0-", "-1", "1-0", "0,,1", "0,", "0 1", "64", "99999999999999999999"):
+            process = samed.check(train(self.out(), f"--blocks={text}"), 2)
+            self.assertIn(f"--blocks: expected blocks as 0-5,8 below 64, found '{text}'", process.stderr)
+        process = samed.check(train(self.out(), "--blocks", "0-2", ranks=2), 2)
+        self.assertIn("--blocks names block 2, but the encoder of", process.stderr)
+        process = samed.check(train(self.out(), "--blocks", 0, "--lora", "none"), 2)
+        self.assertIn("--blocks and --lora none exclude each other", process.stderr)
+
+    @unittest.skipUnless(has_bf16(), NO_BF16)
+    def test_bf16_goes_on_and_is_the_same_on_ranks(self):
+        whole, parts, exact = self.out("whole"), self.out("parts"), self.out("exact")
+        samed.check(train(whole, "--steps", 6, "--precision", "bf16", "--checkpoints", 1))
+        samed.check(train(parts, "--steps", 3, "--precision", "bf16", "--checkpoints", 1, ranks=3))
+        process = samed.check(train(parts, "--steps", 6, "--checkpoints", 1), 2)
+        self.assertIn("was made with 'precision=bf16', now it is 'precision=f32'", process.stderr)
+        samed.check(train(parts, "--steps", 6, "--precision", "bf16", "--checkpoints", 1, ranks=2))
+        self.assertEqual(weights_of(parts), weights_of(whole))
+        samed.check(train(exact, "--steps", 6, "--checkpoints", 1))
+        self.assertNotEqual(weights_of(exact)["adapter.pth"], weights_of(whole)["adapter.pth"])
+        first, rounded = (float(log_of(folder)[0]["loss"]) for folder in (exact, whole))
+        self.assertAlmostEqual(first, rounded, delta=0.005)  # the same weights; products are rounded by 2^-9
+        self.assertNotEqual(first, rounded)
+
+    def test_the_plan(self):
+        out = self.out()
+        process = samed.check(train(out, "-n", "--rank", 2, "--lora", "qvk", ranks=2))
+        self.assertFalse(os.path.exists(out))
+        for line in ("3 cases with 15 slices to train on, 1 held out; 8 classes, slices of 64 pixels", "network: ViT 32x2, 9 channels, 64 pixels, f32",
+                     "the encoder by LoRA of rank 2 on qvk in blocks 0-1", "over 2 ranks", "30 steps of 5 slices, 3 in an epoch; 0 done before",
+                     "memory: ", "disk: "):
+            self.assertIn(line, process.stdout)
+        samed.check(train(out, "--steps", 2))
+        before = sorted(os.listdir(out)), weights_of(out)
+        self.assertIn("2 done before", samed.check(train(out, "-n")).stdout)
+        self.assertIn("now it is 'lr=0.001", samed.check(train(out, "-n", "--lr", "0.001"), 2).stderr)
+        self.assertEqual((sorted(os.listdir(out)), weights_of(out)), before)
+
+    def test_events(self):
+        out = self.out()
+        process = samed.check(train(out, "--json", "-q", "--steps", 4, ranks=2))
+        self.assertEqual(process.stderr, "")
+        events = [json.loads(line) for line in process.stdout.splitlines()]
+        self.assertEqual([event["event"] for event in events],
+                         ["start", "step", "step", "step", "validation", "checkpoint", "step", "checkpoint", "end"])
+        start, end = events[0], events[-1]
+        self.assertEqual((start["cases"], start["held_out"], start["slices"], start["steps"], start["already_done"], start["ranks"]),
+                         (3, 1, 15, 4, 0, 2))
+        self.assertEqual(start["bytes_per_step"], 8 * start["trained_numbers"])
+        for event, row in zip([event for event in events if event["event"] == "step"], log_of(out)):
+            for name in ("step", "epoch", "slices", "loss", "ce", "dice", "lr", "gradient_norm"):
+                self.assertAlmostEqual(event[name], float(row[name]), delta=1e-6 * abs(event[name]))
+        validation = events[4]
+        row = log_of(out, "validation.csv")[0]
+        self.assertAlmostEqual(validation["dsc"], float(row["mean"]), delta=1e-8)
+        self.assertEqual(list(validation["organs"]), list(row)[3:])
+        self.assertTrue(validation["best"])
+        self.assertEqual((end["step"], end["best_step"], end["exit"]), (4, 3, 0))
+        self.assertEqual(samed.check(train(out, "--json", "-n"), 2).stdout, "")
+
+    def test_verbosity(self):
+        out = self.out()
+        process = samed.check(train(out, "-v", "--steps", 3))
+        self.assertEqual(sum("s/step" in line for line in process.stderr.splitlines()), 3)
+        process = samed.check(train(out, "-q", "-v", "--steps", 4), 2)
+        self.assertEqual(samed.check(train(out, "-q", "--steps", 4)).stderr, "")
+
+
+if __name__ == "__main__":
+    unittest.main()
