@@ -10,6 +10,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#if defined(OPEN_MPI)
+#include <mpi-ext.h>
+#endif
+
 #include "io/log.h"
 #include "io/memory.h"
 
@@ -191,6 +195,15 @@ void job_comm_sum(const job_comm *comm, int64_t *values, int n_values)
     MPI_Request request;
     MPI_Iallreduce(MPI_IN_PLACE, values, n_values, MPI_INT64_T, MPI_SUM, comm->handle, &request);
     job_comm_wait(&request);
+}
+
+bool job_comm_takes_device_memory(void)
+{
+#if defined(MPIX_CUDA_AWARE_SUPPORT)
+    return MPIX_Query_cuda_support() == 1;
+#else
+    return false; /* another MPI, which has no way of telling */
+#endif
 }
 
 void job_comm_allgather(const job_comm *comm, const void *bytes, void *all, int n_bytes)

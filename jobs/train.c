@@ -136,7 +136,12 @@ static io_status open_steps(train_run *run)
     run->n_steps = o->n_steps > 0 && o->n_steps < run->max_steps ? o->n_steps : run->max_steps;
     options.schedule = o->schedule;
     options.schedule.max_steps = run->max_steps;
-    run->workers = (pipe_workers){run->world.rank, run->world.size, sum_ranks, agree_ranks, run};
+    run->workers = (pipe_workers){.rank = run->world.rank,
+                                  .size = run->world.size,
+                                  .sum = sum_ranks,
+                                  .sums_device_memory = run->world.size == 1 || job_comm_takes_device_memory(),
+                                  .agree = agree_ranks,
+                                  .context = run};
     IO_TRY(pipe_train_create(run->device, run->trainer, run->dataset, &run->workers, &options, &run->train));
     if (o->validate_every == 0 || (o->validate_every < 0 && !has_held_out(run->store))) return IO_OK;
     return pipe_validator_create(run->store, run->device, run->trainer, &run->validator);

@@ -92,6 +92,7 @@ typedef struct model_ops {
     void (*memory_free)(model_backend *backend, void **memory);
     io_status (*upload)(model_backend *backend, void *to, const void *host_from, size_t n_bytes);
     io_status (*download)(model_backend *backend, void *host_to, const void *from, size_t n_bytes);
+    io_status (*memory_zero)(model_backend *backend, void *memory, size_t n_bytes);
     io_status (*sync)(model_backend *backend);
     /* Bytes that memory_create can still give; NULL where the system decides, as on the CPU. */
     io_status (*memory_left)(model_backend *backend, size_t *n_bytes);
@@ -203,6 +204,9 @@ typedef struct model_ops {
      * Overwrites. */
     io_status (*loss_backward)(model_backend *backend, float *dlogits, const float *logits, const uint8_t *labels, float a,
                                const float *factors, int K, int n);
+    /* sums [n] += values [n] in fixed point, the bits of model_exact_add; IO_ERR_RANGE where a value does not fit, and sums are then useless.
+     * NULL on a device whose memory the host can add in itself, as the CPU. */
+    io_status (*exact_add)(model_backend *backend, int64_t *sums, const float *values, size_t n, int64_t n_terms);
     /* One step of torch.optim.AdamW (spec 5.7) on n weights; step counts from 1. m and v are the moments. */
     io_status (*adamw_update)(model_backend *backend, float *weight, float *m, float *v, const float *gradient, size_t n,
                               const model_adamw *settings, float rate, int64_t step);

@@ -200,13 +200,7 @@ static io_status download_block(const model_trainer *trainer, const float *block
 
 io_status model_trainer_zero_gradients(model_trainer *trainer)
 {
-    static const float zeros[4096];
-    const size_t n = trainer->params.n_trained, step = sizeof zeros / sizeof *zeros;
-
-    for (size_t i = 0; i < n; i += step)
-        IO_TRY(
-            trainer->run.ops->upload(trainer->run.backend, trainer->gradients + i, zeros, (n - i < step ? n - i : step) * sizeof *zeros));
-    return IO_OK;
+    return trainer->run.ops->memory_zero(trainer->run.backend, trainer->gradients, trainer->params.n_trained * sizeof(float));
 }
 
 double model_trainer_gradient_norm(const model_trainer *trainer)

@@ -24,6 +24,7 @@ struct pipe_train {
     int64_t *pixels;  /* [3K+1] fixed point */
     float *gradients; /* [n_gradients] host */
     int64_t *exact;   /* [n_gradients] fixed point */
+    void *on_device;  /* the same in the device's memory, where the device adds; else NULL */
 };
 
 /* The slices of one step: places first ... first + n - 1 in the order of the epoch. */
@@ -43,7 +44,7 @@ static bool agree_alone(void *context, io_status *status)
 
 pipe_workers pipe_workers_alone(void)
 {
-    return (pipe_workers){0, 1, sum_nothing, agree_alone, NULL};
+    return (pipe_workers){.size = 1, .sum = sum_nothing, .sums_device_memory = true, .agree = agree_alone};
 }
 
 /* What is summed is what the trainer names as trained, to the last number. */
@@ -66,7 +67,9 @@ static io_status allocate(pipe_train *t)
     IO_TRY(io_alloc(n_sums, sizeof *t->sums, (void **)&t->sums));
     IO_TRY(io_alloc(n_sums, sizeof *t->pixels, (void **)&t->pixels));
     IO_TRY(io_alloc(t->n_gradients, sizeof *t->gradients, (void **)&t->gradients));
-    return io_alloc(t->n_gradients, sizeof *t->exact, (void **)&t->exact);
+    IO_TRY(io_alloc(t->n_gradients, sizeof *t->exact, (void **)&t->exact));
+    if (!t->device->ops->exact_add) return IO_OK;
+    return t->device->ops->memory_create(t->device->backend, t->n_gradients * sizeof *t->exact, &t->on_device);
 }
 
 io_status pipe_train_create(model_device *device, model_trainer *trainer, pipe_dataset *dataset, const pipe_workers *workers,
@@ -108,6 +111,7 @@ void pipe_train_free(pipe_train **train)
     io_free(&(*train)->pixels);
     io_free(&(*train)->gradients);
     io_free(&(*train)->exact);
+    if ((*train)->on_device) (*train)->device->ops->memory_free((*train)->device->backend, &(*train)->on_device);
     io_free(train);
 }
 
@@ -178,6 +182,42 @@ static io_status forward_share(pipe_train *t, const batch *b)
     return IO_OK;
 }
 
+/* Adds the gradients [n] of a slice, on the device, to the sums. */
+static io_status add_gradients(pipe_train *t, const float *gradients, size_t n, int64_t n_terms)
+{
+    const model_ops *ops = t->device->ops;
+
+    if (t->on_device) return ops->exact_add(t->device->backend, t->on_device, gradients, n, n_terms);
+    IO_TRY(ops->download(t->device->backend, t->gradients, gradients, n * sizeof *gradients));
+    return model_exact_add(t->exact, t->gradients, n, n_terms);
+}
+
+static io_status clear_sums(pipe_train *t)
+{
+    const size_t n_bytes = t->n_gradients * sizeof *t->exact;
+
+    if (t->on_device) return t->device->ops->memory_zero(t->device->backend, t->on_device, n_bytes);
+    memset(t->exact, 0, n_bytes);
+    return IO_OK;
+}
+
+/* Collective, with the status of this worker's share. Sums from the device go to the other workers directly where those take them, else
+ * through the host. */
+static io_status sum_workers(pipe_train *t, io_status status)
+{
+    const model_ops *ops = t->device->ops;
+    const size_t n_bytes = t->n_gradients * sizeof *t->exact;
+    const bool is_direct = t->on_device && t->workers.sums_device_memory;
+
+    if (status == IO_OK && is_direct)
+        status = ops->sync(t->device->backend);
+    else if (status == IO_OK && t->on_device)
+        status = ops->download(t->device->backend, t->exact, t->on_device, n_bytes);
+    if (!t->workers.agree(t->workers.context, &status)) return status;
+    t->workers.sum(t->workers.context, is_direct ? t->on_device : t->exact, t->n_gradients);
+    return is_direct ? ops->download(t->device->backend, t->exact, t->on_device, n_bytes) : IO_OK;
+}
+
 /* A slice's gradients start from zero, so that they do not depend on which slices were before it. */
 static io_status backward_slice(pipe_train *t, const batch *b, int i, const double *sums, pipe_sample *sample)
 {
@@ -188,14 +228,13 @@ static io_status backward_slice(pipe_train *t, const batch *b, int i, const doub
     if (!is_kept(t, i, count_share(t, b))) IO_TRY(forward_slice(t, b, i, sample));
     IO_TRY(model_trainer_zero_gradients(t->trainer));
     IO_TRY(model_trainer_backward(t->trainer, find_slot(t, i), sums, n_pixels));
-    IO_TRY(t->device->ops->download(t->device->backend, t->gradients, gradients, n * sizeof *gradients));
-    return model_exact_add(t->exact, t->gradients, n, b->n);
+    return add_gradients(t, gradients, n, b->n);
 }
 
 /* Backwards from the last slice, which is in its slot: going forward again overwrites the last slot only. */
 static io_status backward_share(pipe_train *t, const batch *b, const double *sums)
 {
-    memset(t->exact, 0, t->n_gradients * sizeof *t->exact);
+    IO_TRY(clear_sums(t));
     for (int i = count_share(t, b) - 1; i >= 0; i--) {
         pipe_sample sample = {0};
         const io_status status = backward_slice(t, b, i, sums, &sample);
@@ -248,10 +287,8 @@ io_status pipe_train_step(pipe_train *t, int64_t n, pipe_step *about)
     model_exact_read_pixels(sums, t->pixels, n_sums);
     *about = (pipe_step){.number = n + 1, .epoch = b.epoch, .n_slices = b.n, .rate = model_schedule_rate(&t->options.schedule, n)};
     about->loss = model_loss_join(sums, t->K, (double)b.n * (t->S / 4) * (t->S / 4), t->options.dice_weight);
-    status = backward_share(t, &b, sums);
-    if (!t->workers.agree(t->workers.context, &status)) return status;
-    t->workers.sum(t->workers.context, t->exact, t->n_gradients);
-    status = update(t, about);
+    status = sum_workers(t, backward_share(t, &b, sums));
+    if (status == IO_OK) status = update(t, about);
     (void)t->workers.agree(t->workers.context, &status);
     return status;
 }

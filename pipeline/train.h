@@ -23,6 +23,7 @@
 typedef struct pipe_workers {
     int rank, size;
     void (*sum)(void *context, int64_t *values, size_t n); /* collective: values [n] become the sums over all workers */
+    bool sums_device_memory;                               /* sum takes memory of the device as well */
     bool (*agree)(void *context, io_status *status);       /* collective: true if all are well; else *status is the first failure */
     void *context;
 } pipe_workers;

@@ -125,6 +125,12 @@ static io_status download_memory(model_backend *backend, void *host_to, const vo
     return IO_OK;
 }
 
+static io_status zero_memory(model_backend *backend, void *memory, size_t n_bytes)
+{
+    memset(memory, 0, n_bytes);
+    return IO_OK;
+}
+
 static io_status sync_nothing(model_backend *backend)
 {
     return IO_OK;
@@ -149,6 +155,7 @@ static const model_ops cpu_ops = {
     .memory_free = free_memory,
     .upload = upload_memory,
     .download = download_memory,
+    .memory_zero = zero_memory,
     .sync = sync_nothing,
     .backend_free = free_backend,
     .matrix_create = matrix_create_cpu,
