@@ -1,6 +1,7 @@
 /* From the gathered results to the report's files; see evaluate.h. Times go into run.json and nowhere else. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "io/file.h"
 #include "io/json.h"
@@ -80,7 +81,9 @@ static io_status write_run_json(const evaluate_run *run, int64_t n_done)
     io_status status = IO_OK;
     io_json *root = NULL;
     char *path = NULL;
+    struct rusage usage;
 
+    getrusage(RUSAGE_SELF, &usage);
     IO_TRY_GOTO(status, done, io_json_create_object(&root));
     IO_TRY_GOTO(status, done, io_json_put_text(root, "version", SAMED_VERSION));
     IO_TRY_GOTO(status, done, io_json_put_text(root, "host", job_comm_host()));
@@ -88,6 +91,7 @@ static io_status write_run_json(const evaluate_run *run, int64_t n_done)
     IO_TRY_GOTO(status, done, io_json_put_number(root, "cases", (double)run->study->n_cases));
     IO_TRY_GOTO(status, done, io_json_put_number(root, "measured", (double)n_done));
     IO_TRY_GOTO(status, done, io_json_put_number(root, "seconds", job_time_now() - run->started));
+    IO_TRY_GOTO(status, done, io_json_put_number(root, "peak_memory_mb_of_rank_0", (double)usage.ru_maxrss / 1024));
     IO_TRY_GOTO(status, done, io_path_join(run->options->output, "run.json", &path));
     status = io_json_write(root, path);
 done:
