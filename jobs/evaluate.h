@@ -17,6 +17,7 @@
 #include "jobs/queue.h"
 #include "jobs/team.h"
 #include "pipeline/label_map.h"
+#include "pipeline/pair.h"
 #include "pipeline/report.h"
 #include "pipeline/study.h"
 #include "pipeline/study_summary.h"
@@ -79,6 +80,8 @@ void job_evaluate_check(const evaluate_run *run);
 /* Rank 0: prints the plan of --dry-run; returns the exit code. */
 int job_evaluate_dry_run(const evaluate_run *run);
 
+/* How this run opens a pair. */
+pipe_pair_options job_evaluate_pair_options(const evaluate_run *run);
 /* Collective. Measures all items; afterwards every rank holds its own results. */
 io_status job_evaluate_loop(evaluate_run *run);
 void job_evaluate_poll(void *run);

@@ -8,7 +8,6 @@
 #include "jobs/evaluate.h"
 #include "jobs/exits.h"
 #include "jobs/stop.h"
-#include "pipeline/pair.h"
 
 enum { TAG_RESULTS = 31, CHUNK_BYTES = 1 << 24 };
 
@@ -86,14 +85,19 @@ static io_status measure_organs(evaluate_run *run, const pipe_pair *pair, size_t
     return IO_OK;
 }
 
+pipe_pair_options job_evaluate_pair_options(const evaluate_run *run)
+{
+    return (pipe_pair_options){.reference_map = run->reference_map,
+                               .prediction_map = run->prediction_map,
+                               .round = run->options->round,
+                               .resample = run->options->resample,
+                               .tolerance_mm = run->options->grid_tolerance_mm};
+}
+
 static void measure_item(evaluate_run *run, int64_t item, pipe_metrics_scratch *scratch)
 {
     const size_t index = (size_t)item / (size_t)run->n_parts, part = (size_t)item % (size_t)run->n_parts;
-    const pipe_pair_options options = {.reference_map = run->reference_map,
-                                       .prediction_map = run->prediction_map,
-                                       .round = run->options->round,
-                                       .resample = run->options->resample,
-                                       .tolerance_mm = run->options->grid_tolerance_mm};
+    const pipe_pair_options options = job_evaluate_pair_options(run);
     const size_t n_before = run->n_result_bytes;
     const double start = job_time_now();
     const char *stage = "measure";

@@ -6,17 +6,12 @@
 #include "jobs/evaluate.h"
 #include "jobs/exits.h"
 #include "pipeline/overlay.h"
-#include "pipeline/pair.h"
 
 enum { TAG_PICTURE = 32 };
 
 static void draw_picture(const evaluate_run *run, pipe_report_picture *picture)
 {
-    const pipe_pair_options options = {.reference_map = run->reference_map,
-                                       .prediction_map = run->prediction_map,
-                                       .round = run->options->round,
-                                       .resample = run->options->resample,
-                                       .tolerance_mm = run->options->grid_tolerance_mm};
+    const pipe_pair_options options = job_evaluate_pair_options(run);
     pipe_study_case about = run->study->cases[picture->index]; /* a copy: its note must not be written twice */
     pipe_pair pair;
     const char *stage;

@@ -7,13 +7,6 @@
 
 #include "pipeline/study.h"
 
-static const char *const metric_names[PIPE_N_RULED] = {"dsc", "jaccard", "precision", "recall", "hd", "hd95", "assd", "masd", "nsd"};
-
-static bool is_distance(int metric)
-{
-    return metric >= PIPE_HD && metric <= PIPE_MASD;
-}
-
 static void set_rule(pipe_empty_rules *rules, int convention, int metric, pipe_presence state, double value)
 {
     rules->rule[convention][metric][state - 1] = (pipe_empty_rule){.value = value};
@@ -29,14 +22,16 @@ static void set_all(pipe_empty_rules *rules, int convention, int metric, double 
 /* SAMed utils.py: (1, 0) for a prediction where the reference is empty, (0, 0) for every empty prediction. */
 static void set_samed(pipe_empty_rules *rules)
 {
-    for (int metric = 0; metric < PIPE_N_RULED; metric++) set_all(rules, PIPE_SAMED, metric, 0, 0, is_distance(metric) ? 0 : 1);
+    for (int metric = 0; metric < PIPE_N_RULED; metric++)
+        set_all(rules, PIPE_SAMED, metric, 0, 0, pipe_metric_is_distance((pipe_metric)metric) ? 0 : 1);
 }
 
 void pipe_empty_rules_default(pipe_empty_rules *rules)
 {
     for (int convention = 0; convention < PIPE_N_CONVENTIONS; convention++)
         for (int metric = 0; metric < PIPE_N_RULED; metric++)
-            set_all(rules, convention, metric, is_distance(metric) ? 0 : 1, is_distance(metric) ? NAN : 0, is_distance(metric) ? NAN : 0);
+            set_all(rules, convention, metric, pipe_metric_is_distance((pipe_metric)metric) ? 0 : 1,
+                    pipe_metric_is_distance((pipe_metric)metric) ? NAN : 0, pipe_metric_is_distance((pipe_metric)metric) ? NAN : 0);
     set_samed(rules);
 }
 
@@ -75,8 +70,8 @@ static unsigned read_metrics(const char *word)
     unsigned bits = 0;
 
     for (int metric = 0; metric < PIPE_N_RULED; metric++) {
-        const bool is_meant = !strcmp(word, "all") || (!strcmp(word, "distance") && is_distance(metric)) ||
-                              (!strcmp(word, "overlap") && metric <= PIPE_RECALL) || !strcmp(word, metric_names[metric]);
+        const bool is_meant = !strcmp(word, "all") || (!strcmp(word, "distance") && pipe_metric_is_distance((pipe_metric)metric)) ||
+                              (!strcmp(word, "overlap") && metric <= PIPE_RECALL) || !strcmp(word, pipe_metric_name((pipe_metric)metric));
         if (is_meant) bits |= 1u << metric;
     }
     return bits;

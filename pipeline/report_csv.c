@@ -47,15 +47,15 @@ static void add_summary_row(pipe_text *text, const pipe_report *report, size_t r
 {
     const pipe_cell_summary *cell = &report->summary->cells[row * report->summary->n_columns + column];
     const pipe_organ_counts *counts = &report->summary->counts[row];
-    const pipe_summary *s = &cell->stats;
     const pipe_column *about = &report->study->columns[column];
-    const double values[] = {s->mean,      s->sd,      s->ci_low,  s->ci_high,           s->median,          s->quartile1,
-                             s->quartile3, s->minimum, s->maximum, cell->mean_not_empty, cell->mean_present, cell->mean_worst};
 
     pipe_text_add_csv(text, pipe_study_row_name(report->study, row));
-    pipe_text_add(text, ",%s,%s,%zu,%zu,%zu,%zu,%zu,%zu,%zu", about->name, pipe_column_convention(about), s->n, counts->n_measured,
+    pipe_text_add(text, ",%s,%s,%zu,%zu,%zu,%zu,%zu,%zu,%zu", about->name, pipe_column_convention(about), cell->stats.n, counts->n_measured,
                   cell->n_left_out, counts->n_both_empty, counts->n_missed, counts->n_false_positive, counts->n_failed);
-    add_fields(text, values, sizeof values / sizeof *values);
+    for (int i = 0; i < PIPE_N_STATISTICS; i++) {
+        const double value = pipe_cell_statistic(cell, i);
+        add_fields(text, &value, 1);
+    }
     pipe_text_add(text, "\n");
 }
 
@@ -64,9 +64,9 @@ io_status pipe_report_summary_csv(const pipe_report *report)
     pipe_text *text = NULL;
 
     IO_TRY(pipe_text_open(report->folder, "summary.csv", &text));
-    pipe_text_add(text, "organ,metric,convention,n,n_measured,n_left_out,n_both_empty,n_missed,n_false_positive,n_failed,mean,sd,"
-                        "ci95_low,ci95_high,median,quartile1,quartile3,minimum,maximum,mean_not_both_empty,mean_both_present,"
-                        "mean_missed_worst\n");
+    pipe_text_add(text, "organ,metric,convention,n,n_measured,n_left_out,n_both_empty,n_missed,n_false_positive,n_failed");
+    for (int i = 0; i < PIPE_N_STATISTICS; i++) pipe_text_add(text, ",%s", pipe_statistics[i].name);
+    pipe_text_add(text, "\n");
     for (size_t row = 0; row < report->summary->n_rows; row++)
         for (size_t column = 0; column < report->summary->n_columns; column++) add_summary_row(text, report, row, column);
     return pipe_text_commit(&text);

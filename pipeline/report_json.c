@@ -146,27 +146,15 @@ static void add_cell(pipe_text *text, const pipe_report *report, size_t row, siz
 {
     const pipe_cell_summary *cell = &report->summary->cells[row * report->summary->n_columns + column];
     const pipe_organ_counts *counts = &report->summary->counts[row];
-    const pipe_summary *s = &cell->stats;
     const pipe_column *about = &report->study->columns[column];
 
     add_text_member(text, "    {", "organ", pipe_study_row_name(report->study, row));
     pipe_text_add(text,
                   ", \"metric\": \"%s\", \"convention\": \"%s\", \"n\": %zu, \"n_measured\": %zu, \"n_left_out\": %zu, "
                   "\"n_both_empty\": %zu, \"n_missed\": %zu, \"n_false_positive\": %zu, \"n_failed\": %zu",
-                  about->name, pipe_column_convention(about), s->n, counts->n_measured, cell->n_left_out, counts->n_both_empty,
+                  about->name, pipe_column_convention(about), cell->stats.n, counts->n_measured, cell->n_left_out, counts->n_both_empty,
                   counts->n_missed, counts->n_false_positive, counts->n_failed);
-    add_member(text, "mean", s->mean);
-    add_member(text, "sd", s->sd);
-    add_member(text, "ci95_low", s->ci_low);
-    add_member(text, "ci95_high", s->ci_high);
-    add_member(text, "median", s->median);
-    add_member(text, "quartile1", s->quartile1);
-    add_member(text, "quartile3", s->quartile3);
-    add_member(text, "minimum", s->minimum);
-    add_member(text, "maximum", s->maximum);
-    add_member(text, "mean_not_both_empty", cell->mean_not_empty);
-    add_member(text, "mean_both_present", cell->mean_present);
-    add_member(text, "mean_missed_worst", cell->mean_worst);
+    for (int i = 0; i < PIPE_N_STATISTICS; i++) add_member(text, pipe_statistics[i].name, pipe_cell_statistic(cell, i));
     if (report->other && report->other->has_column[column]) {
         pipe_text_add(text, ", \"compare\": {\"n\": %zu", cell->difference.n);
         add_member(text, "mean_this_minus_other", cell->difference.mean_difference);

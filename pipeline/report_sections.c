@@ -90,14 +90,11 @@ static void add_statistics_row(pipe_text *text, const pipe_report *report, size_
 {
     const pipe_column *about = &report->study->columns[column];
     const pipe_cell_summary *cell = pipe_html_summary(report, row, column);
-    const pipe_summary *s = &cell->stats;
-    const double values[] = {s->mean,      s->sd,      s->ci_low,  s->ci_high,           s->median,          s->quartile1,
-                             s->quartile3, s->minimum, s->maximum, cell->mean_not_empty, cell->mean_present, cell->mean_worst};
 
     pipe_text_add(text, "<tr><th scope=\"row\">");
     pipe_html_organ(text, report->study, row);
-    pipe_text_add(text, "</th><td class=\"text\">%s</td><td data-v=\"%zu\">%zu</td>", about->title, s->n, s->n);
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++) pipe_html_cell(text, about, values[i]);
+    pipe_text_add(text, "</th><td class=\"text\">%s</td><td data-v=\"%zu\">%zu</td>", about->title, cell->stats.n, cell->stats.n);
+    for (int i = 0; i < PIPE_N_STATISTICS; i++) pipe_html_cell(text, about, pipe_cell_statistic(cell, i));
     pipe_text_add(text, "</tr>\n");
 }
 
@@ -110,12 +107,10 @@ static void add_statistics(pipe_text *text, const pipe_report *report, int conve
                   "class=\"sortable\"><caption>Convention <b>%s</b>; n is the number of cases in the mean: those whose value is a number "
                   "under the rules for empty masks.</caption>\n<thead><tr><th class=\"text\" scope=\"col\">Organ</th><th class=\"text\" "
                   "scope=\"col\">Metric</th><th "
-                  "scope=\"col\">n</th><th scope=\"col\">Mean</th><th scope=\"col\">SD</th><th scope=\"col\">CI low</th><th "
-                  "scope=\"col\">CI high</th><th scope=\"col\">Median</th><th scope=\"col\">Q1</th><th scope=\"col\">Q3</th><th "
-                  "scope=\"col\">Min</th><th scope=\"col\">Max</th><th scope=\"col\">Mean, non-empty</th><th scope=\"col\">Mean, "
-                  "found</th><th scope=\"col\">Mean, "
-                  "worst</th></tr></thead>\n<tbody>\n",
+                  "scope=\"col\">n</th>",
                   pipe_convention_name((pipe_convention)convention));
+    for (int i = 0; i < PIPE_N_STATISTICS; i++) pipe_text_add(text, "<th scope=\"col\">%s</th>", pipe_statistics[i].title);
+    pipe_text_add(text, "</tr></thead>\n<tbody>\n");
     for (size_t column = 0; column < study->n_columns; column++)
         for (size_t row = 0; row <= study->n_organs; row++)
             if (is_of(study, column, convention)) add_statistics_row(text, report, row, column);

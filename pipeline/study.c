@@ -49,9 +49,19 @@ const char *pipe_column_convention(const pipe_column *column)
     return column->convention < 0 ? "none" : pipe_convention_name((pipe_convention)column->convention);
 }
 
+const char *pipe_metric_name(pipe_metric metric)
+{
+    return names[metric];
+}
+
+bool pipe_metric_is_distance(pipe_metric metric)
+{
+    return metric >= PIPE_HD && metric <= PIPE_MASD;
+}
+
 bool pipe_column_is_distance(const pipe_column *column)
 {
-    return column->metric >= PIPE_HD && column->metric <= PIPE_MASD;
+    return pipe_metric_is_distance(column->metric);
 }
 
 bool pipe_column_is_better_high(const pipe_column *column)

@@ -37,6 +37,8 @@ typedef enum pipe_presence {
     PIPE_N_PRESENCES
 } pipe_presence;
 
+const char *pipe_metric_name(pipe_metric metric); /* "hd95" */
+bool pipe_metric_is_distance(pipe_metric metric);
 pipe_presence pipe_presence_of(const pipe_overlap *overlap);
 
 /* What a value becomes when a mask is empty: a number (may be NaN or infinite), or the worst one possible: 0, and for distances the

@@ -7,6 +7,29 @@
 
 #include "io/memory.h"
 
+const pipe_statistic pipe_statistics[PIPE_N_STATISTICS] = {
+    {"mean", "Mean", offsetof(pipe_cell_summary, stats.mean)},
+    {"sd", "SD", offsetof(pipe_cell_summary, stats.sd)},
+    {"ci95_low", "CI low", offsetof(pipe_cell_summary, stats.ci_low)},
+    {"ci95_high", "CI high", offsetof(pipe_cell_summary, stats.ci_high)},
+    {"median", "Median", offsetof(pipe_cell_summary, stats.median)},
+    {"quartile1", "Q1", offsetof(pipe_cell_summary, stats.quartile1)},
+    {"quartile3", "Q3", offsetof(pipe_cell_summary, stats.quartile3)},
+    {"minimum", "Min", offsetof(pipe_cell_summary, stats.minimum)},
+    {"maximum", "Max", offsetof(pipe_cell_summary, stats.maximum)},
+    {"mean_not_both_empty", "Mean, non-empty", offsetof(pipe_cell_summary, mean_not_empty)},
+    {"mean_both_present", "Mean, found", offsetof(pipe_cell_summary, mean_present)},
+    {"mean_missed_worst", "Mean, worst", offsetof(pipe_cell_summary, mean_worst)},
+};
+
+double pipe_cell_statistic(const pipe_cell_summary *cell, int statistic)
+{
+    double value;
+
+    memcpy(&value, (const char *)cell + pipe_statistics[statistic].offset, sizeof value);
+    return value;
+}
+
 /* What a value stands for in one of the four means. */
 typedef enum value_kind { VALUE_RULED, VALUE_NOT_EMPTY, VALUE_PRESENT, VALUE_WORST } value_kind;
 

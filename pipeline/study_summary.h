@@ -20,6 +20,16 @@ typedef struct pipe_cell_summary {
     pipe_paired difference; /* to the other report, this minus other; n 0 without one */
 } pipe_cell_summary;
 
+/* The statistics of a cell that a report lists, in its order; the only list of them. */
+typedef struct pipe_statistic {
+    const char *name, *title; /* in tables for machines, for people */
+    size_t offset;            /* of a double in pipe_cell_summary */
+} pipe_statistic;
+
+enum { PIPE_N_STATISTICS = 12 };
+extern const pipe_statistic pipe_statistics[PIPE_N_STATISTICS];
+double pipe_cell_statistic(const pipe_cell_summary *cell, int statistic);
+
 typedef struct pipe_organ_counts {
     size_t n_measured, n_both_empty, n_missed, n_false_positive, n_failed;
 } pipe_organ_counts;
