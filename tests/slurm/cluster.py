@@ -1,10 +1,13 @@
 """The test's side of the lab: a site's file, slurm/submit, jobs and nodes. Runs on the lab's head node. Standard library only."""
+import concurrent.futures
+import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 import samed  # noqa: E402
@@ -15,10 +18,13 @@ RESULT_SECONDS = 120  # a job that takes longer has failed its test
 RUNNING = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", "SIGNALING", "STAGE_OUT"}
 
 
-def site(name="site", **changes):
+_counter = itertools.count()
+
+
+def site(**changes):
     """A site's file: two nodes with two ranks each, unless changed. Returns the environment that makes slurm/ use it."""
     values = {"SITE_PARTITION": "batch", "SITE_NODES": 2, "SITE_RANKS_PER_NODE": 2, "SITE_TIME": 5, "SITE_SAMED": samed.PROGRAM, **changes}
-    file = samed.path(f"{name}.sh")
+    file = samed.path(f"site{next(_counter)}.sh")
     with open(file, "w", encoding="utf-8") as stream:
         stream.writelines(f"{key}={value}\n" for key, value in values.items())
     # The ranks share few cores: a rank that waits gives way.
@@ -112,3 +118,36 @@ def cut_power(node):
 
 def boot(node, *options):
     command("setsid", "-w", "bash", os.path.join(os.environ["LAB_HERE"], "boot.sh"), int(node.removeprefix("node")), *options)
+
+
+def _run_one(case):
+    result, started = unittest.TestResult(), time.monotonic()
+    case.run(result)
+    return case, result, time.monotonic() - started
+
+
+def run_tests(n_at_once):
+    """Like unittest.main, with several tests at a time: most of their time is Slurm's. Names on the command line choose."""
+    loader, module = unittest.TestLoader(), sys.modules["__main__"]
+    suite = loader.loadTestsFromNames(sys.argv[1:], module) if sys.argv[1:] else loader.loadTestsFromModule(module)
+    cases = list(_flatten(suite))
+    for kind in dict.fromkeys(type(case) for case in cases):
+        kind.setUpClass()
+    n_bad = 0
+    with concurrent.futures.ThreadPoolExecutor(n_at_once) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(_run_one, case) for case in cases]):
+            case, result, seconds = done.result()
+            print(f"{'ok  ' if result.wasSuccessful() else 'FAIL'} {seconds:5.1f} s  {case.id()}", flush=True)
+            for _, text in result.failures + result.errors:
+                print(text, flush=True)
+            n_bad += not result.wasSuccessful()
+    print(f"{len(cases)} tests, {n_bad} failed")
+    sys.exit(1 if n_bad or not cases else 0)
+
+
+def _flatten(suite):
+    for item in suite:
+        if isinstance(item, unittest.TestSuite):
+            yield from _flatten(item)
+        else:
+            yield item

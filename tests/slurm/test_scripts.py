@@ -7,11 +7,7 @@ import unittest
 import cluster
 import samed
 
-TRAINING = ["--image-size", samed.SIZE, "--global-batch", 5, "--epochs", 10, "--warmup", 2, "--steps", 3, "--checkpoints", 1]
-
-
-def weights_of(out):
-    return {name: samed.digest(os.path.join(out, name)) for name in sorted(os.listdir(out)) if name.endswith((".safetensors", ".pth"))}
+TRAINING = ["--image-size", samed.SIZE, "--global-batch", 5, "--epochs", 20, "--warmup", 2, "--save-every", 1000, "--validate-every", 0]
 
 
 def read(*parts):
@@ -118,17 +114,41 @@ class Segmentation(unittest.TestCase):
 
 
 class Training(unittest.TestCase):
-    def test_two_nodes(self):
-        folder, store, plain, out = (samed.path(f"train.{name}") for name in ("study", "store", "plain", "out"))
+    @classmethod
+    def setUpClass(cls):
+        folder, cls.store = samed.path("train.study"), samed.path("train.store")
         samed.check(samed.run("phantom", "-q", "-o", folder, "--cases", 4, "--size", 50, 44, 5))
         samed.check(samed.run("phantom", "-q", "-o", folder, "--cases", 0, "--weights", "tiny"))
-        samed.check(samed.run("prepare", "-q", "-i", folder, "-o", store, "--folds", 4, "--fold", 0, "--size", 64))
-        options = ["--sam", os.path.join(folder, "sam_tiny.pth"), *TRAINING]
-        job = cluster.submit(cluster.site(SITE_RANKS_PER_NODE=1), "--train", store, out, *options)["train"]
-        samed.check(samed.run("train", "-q", "-d", store, "-o", plain, "--threads", 1, *options))
-        self.assertIn("2 ranks on 2 hosts", job.end().log())
-        self.assertEqual(weights_of(out), weights_of(plain))
-        self.assertTrue(os.path.exists(os.path.join(out, "done")))
+        samed.check(samed.run("prepare", "-q", "-i", folder, "-o", cls.store, "--folds", 4, "--fold", 0, "--size", 64))
+        cls.options = ["--sam", os.path.join(folder, "sam_tiny.pth"), *TRAINING]
+
+    def setUp(self):
+        self.out = samed.path(self.id())
+
+    def submit(self, steps):
+        env = cluster.site(SITE_RANKS_PER_NODE=1, SITE_CPUS_PER_RANK=1)
+        return cluster.submit(env, "--train", self.store, self.out, *self.options, "--steps", steps)["train"]
+
+    def check_weights(self, steps):
+        """The last ones are those of a run without Slurm."""
+        plain = f"{self.out}.plain"
+        samed.check(samed.run("train", "-q", "-d", self.store, "-o", plain, "--threads", 1, *self.options, "--steps", steps))
+        self.assertEqual(samed.digest(os.path.join(self.out, "adapter.pth")), samed.digest(os.path.join(plain, "adapter.pth")))
+
+    def test_two_nodes(self):
+        self.assertIn("2 ranks on 2 hosts", self.submit(3).end().log())
+        self.check_weights(3)
+
+    def test_usr1_before_the_limit(self):
+        """A checkpoint, queued again, the same weights."""
+        table = os.path.join(self.out, "log.csv")
+        job = self.submit(40)
+        samed.wait_for(lambda: os.path.exists(table) and read(table).count("\n") > 3, "three steps")
+        job.signal("--batch", "--signal=USR1")
+        log = job.end(restarts=1).log()
+        self.assertRegex(log, "stopped by SIGUSR1 after step [1-3]?[0-9];")
+        self.assertIn("going on from the checkpoint", log)
+        self.check_weights(40)
 
 
 class Evaluation(unittest.TestCase):
@@ -146,4 +166,4 @@ class Evaluation(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    cluster.run_tests(2)

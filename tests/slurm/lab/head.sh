@@ -26,7 +26,7 @@ configure() {
     for i in 0 1; do mknod "dev/gpu$i" c 1 3; done
     sed "s#@RUN@#$LAB_RUN#g" "$LAB_HERE/slurm.conf.in" >etc/slurm.conf
     for ((i = 1; i <= LAB_NODES; i++)); do
-        printf 'NodeName=node%02d NodeAddr=10.77.0.%d CPUs=4 RealMemory=4000 Gres=gpu:2 State=UNKNOWN\n' "$i" $((10 + i))
+        printf 'NodeName=node%02d NodeAddr=10.77.0.%d CPUs=8 RealMemory=4000 Gres=gpu:2 Feature=pair%d State=UNKNOWN\n' "$i" $((10 + i)) $(((i + 1) / 2))
     done >>etc/slurm.conf
     printf 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n' >etc/cgroup.conf
     printf 'Name=gpu File=%s/dev/gpu[0-1]\n' "$LAB_RUN" >etc/gres.conf
