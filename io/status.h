@@ -5,6 +5,10 @@
 #ifndef IO_STATUS_H
 #define IO_STATUS_H
 
+#ifdef __cplusplus /* CUDA kernels are C++ */
+extern "C" {
+#endif
+
 typedef enum io_status {
     IO_OK = 0,
     IO_ERR_MEMORY,      /* an allocation failed */
@@ -60,4 +64,7 @@ io_status io_fail_errno(const char *file, int line, const char *function, const 
         if ((status) != IO_OK) goto label;     \
     } while (0)
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -437,21 +437,25 @@ void run_loss(const model_device *device, const op_case *self)
     const int K = self->sizes[0], n = self->sizes[1];
     const size_t n_logits = (size_t)(K * n);
     float *logits, *dlogits, *host = op_floats_random(device, n_logits, 8, &logits), a, *factors = malloc(2 * (size_t)K * sizeof *factors);
-    uint8_t *labels = malloc((size_t)n);
+    uint8_t *labels = malloc((size_t)n), *device_labels;
     double *sums = malloc((3 * (size_t)K + 1) * sizeof *sums), *inputs = round_all(host, n_logits, MODEL_F32), *found;
     const objective goal = {
         .evaluate = evaluate_loss, .sizes = self->sizes, .a = inputs, .out = malloc(n_logits * sizeof(double)), .other = labels};
 
     for (int i = 0; i < n; i++) labels[i] = (uint8_t)((op_random() + 0.5) * K);
     check_ok(device->ops->memory_create(device->backend, n_logits * sizeof *dlogits, (void **)&dlogits));
-    check_ok(device->ops->loss_forward(device->backend, sums, logits, labels, K, n));
+    check_ok(device->ops->memory_create(device->backend, (size_t)n, (void **)&device_labels));
+    check_ok(device->ops->upload(device->backend, device_labels, labels, (size_t)n));
+    check_ok(device->ops->loss_forward(device->backend, sums, logits, device_labels, K, n));
     check_near(model_loss_join(sums, K, n, 0.8).total, evaluate_loss(&goal), 1e-6); /* f32 exponentials, values near 1 */
     model_loss_factors(sums, K, n, 0.8, &a, factors);
-    check_ok(device->ops->loss_backward(device->backend, dlogits, logits, labels, a, factors, K, n));
+    check_ok(device->ops->loss_backward(device->backend, dlogits, logits, device_labels, a, factors, K, n));
     found = download(device, dlogits, n_logits);
     check_differences(self->name, &goal, inputs, found, n_logits);
     labels[n / 2] = (uint8_t)K;
-    check_fails(IO_ERR_RANGE, device->ops->loss_forward(device->backend, sums, logits, labels, K, n));
+    check_ok(device->ops->upload(device->backend, device_labels, labels, (size_t)n));
+    check_fails(IO_ERR_RANGE, device->ops->loss_forward(device->backend, sums, logits, device_labels, K, n));
+    device->ops->memory_free(device->backend, (void **)&device_labels);
     device->ops->memory_free(device->backend, (void **)&logits);
     device->ops->memory_free(device->backend, (void **)&dlogits);
     free(found);
