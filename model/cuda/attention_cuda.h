@@ -16,10 +16,8 @@ extern "C" {
 struct model_relpos {
     int side, head_size, heads;
     model_type type;
-    int64_t table_stride; /* elements of a row of the tables: head_size rounded up, filled with zeros */
-    int n_table_rows;     /* 2 * (2 * side - 1) rounded up to whole tiles, filled with zeros */
-    void *tables;         /* [n_table_rows, table_stride] of type: rel_h's rows, then rel_w's */
-    void *bias;           /* [3 * heads, table_stride] of type: q, k and v of a padded token, head by head */
+    int head_pad; /* columns of rows: head_size rounded up as the kernels' tiles are, filled with zeros */
+    void *rows;   /* [2 * (2 * side - 1) + 3 * heads, head_pad] of type: rel_h, rel_w, then q, k and v of a padded token, head by head */
 };
 
 /* Waits until the constants are on the device. */

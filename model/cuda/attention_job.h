@@ -1,0 +1,45 @@
+/* What the C side of attention hands to its kernels, and how a call is cut into blocks of threads. Plain enough for both languages. */
+#ifndef MODEL_CUDA_ATTENTION_JOB_H
+#define MODEL_CUDA_ATTENTION_JOB_H
+
+#include <stdint.h>
+
+#include "model/backend.h"
+#include "model/cuda/attention_cuda.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    ATTENTION_TILE = 64,         /* keys of a step, and rows of the tables that are staged at once */
+    ATTENTION_LARGEST_HEAD = 80, /* ViT-H's; smaller ones are padded to 32, 64 or 80 */
+    ATTENTION_THREADS = 128      /* of a block: four warps of 16 or 32 queries each */
+};
+
+/* How products are computed. */
+typedef enum attention_math { ATTENTION_F32, ATTENTION_TF32, ATTENTION_BF16 } attention_math;
+
+/* One call. Rows are as in model_rows; pointers to device memory. */
+typedef struct attention_job {
+    model_rows qkv, out;
+    float *log_sum;        /* [B*G*G, heads] or NULL */
+    const void *constants; /* model_relpos's rows */
+    int B, G, side, heads, head_size;
+    int is_qkv_aligned, is_out_aligned; /* every head starts at a multiple of 16 bytes and fills whole ones */
+    float scale, unscale;               /* 1 / sqrt(head_size), and its inverse */
+} attention_job;
+
+/* The columns that a head occupies in tiles and tables. */
+static inline int attention_head_pad(int head_size)
+{
+    return head_size <= 32 ? 32 : head_size <= 64 ? 64 : ATTENTION_LARGEST_HEAD;
+}
+
+/* Launchers; a cudaError_t. */
+int attention_forward_launch(cudaStream_t stream, const attention_job *job, attention_math math);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
