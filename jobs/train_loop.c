@@ -5,6 +5,7 @@
 #include "jobs/exits.h"
 #include "jobs/stop.h"
 #include "jobs/train.h"
+#include "pipeline/train_picture.h"
 #include "pipeline/train_report.h"
 
 /* Collective: has any rank got a signal? */
@@ -24,7 +25,7 @@ static io_status save(train_run *run)
     const train_options *o = run->options;
 
     if (run->world.rank == 0) {
-        status = pipe_train_report_write(o->output, run->settings);
+        status = pipe_train_report_write(o->output, run->settings, run->state.best_step);
         if (status == IO_OK) status = pipe_checkpoint_write_adapter(o->output, "adapter", run->trainer);
         if (status == IO_OK)
             status = pipe_checkpoint_write(o->output, &run->state, run->settings, o->n_checkpoints, run->device, run->trainer);
@@ -42,6 +43,13 @@ static bool is_validation_due(const train_run *run)
     return run->state.step % (every * run->epoch_steps) == 0 || run->state.step == run->max_steps;
 }
 
+/* Rank 0: what is kept of the best weights so far. */
+static io_status keep_best(train_run *run, size_t n_cases)
+{
+    IO_TRY(pipe_train_picture_write(run->validator, n_cases, run->options->output));
+    return pipe_checkpoint_write_adapter(run->options->output, "adapter_best", run->trainer);
+}
+
 /* Collective. */
 static io_status validate(train_run *run)
 {
@@ -56,8 +64,7 @@ static io_status validate(train_run *run)
     status = IO_OK;
     if (run->world.rank == 0) {
         status = job_train_log_validation(run, result);
-        if (status == IO_OK && run->state.best_step == run->state.step)
-            status = pipe_checkpoint_write_adapter(run->options->output, "adapter_best", run->trainer);
+        if (status == IO_OK && run->state.best_step == run->state.step) status = keep_best(run, result->n_cases);
     }
     (void)job_all_ok(&run->world, &status, NULL);
     return status;

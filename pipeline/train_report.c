@@ -9,9 +9,11 @@
 
 #include "io/file.h"
 #include "io/memory.h"
+#include "pipeline/overlay.h"
 #include "pipeline/text_out.h"
+#include "pipeline/train_picture.h"
 
-enum { MAX_TABLE_BYTES = 1 << 28, MAX_POINTS = 1500, WIDTH = 860, HEIGHT = 220, LEFT = 60, BOTTOM = 24 };
+enum { MAX_TABLE_BYTES = 1 << 28, MAX_POINTS = 1500, WIDTH = 860, HEIGHT = 220, LEFT = 88, BOTTOM = 24 };
 
 /* A table of numbers; a column is found by its name in the header. */
 typedef struct table {
@@ -142,18 +144,51 @@ static io_status add_sections(pipe_text *text, const table *steps, const table *
     return add_section(text, steps, "gradient_norm", "Norm of the gradients"); /* before clipping */
 }
 
+static void add_colour(pipe_text *text, const uint8_t rgb[3], const char *name)
+{
+    pipe_text_add(text, "<b style=\"color:#%02x%02x%02x\">%s</b>\n", rgb[0], rgb[1], rgb[2], name);
+}
+
+/* The sheet of train_picture.h, if there is one. */
+static io_status add_picture(pipe_text *text, const char *folder, int64_t best_step)
+{
+    static const uint8_t truth[3] = PIPE_OVERLAY_REFERENCE, found[3] = PIPE_OVERLAY_PREDICTION, both[3] = PIPE_OVERLAY_BOTH;
+    io_status status = IO_OK;
+    char *path = NULL;
+    io_mapping *png = NULL;
+
+    IO_TRY_GOTO(status, done, io_path_join(folder, PIPE_TRAIN_PICTURE, &path));
+    if (best_step < 1 || !io_file_exists(path)) goto done;
+    IO_TRY_GOTO(status, done, io_mapping_open(path, &png));
+    pipe_text_add(text, "<h2>Held-out slices, with the best weights (step %lld)</h2>\n<p>Contours: ", (long long)best_step);
+    add_colour(text, truth, "reference");
+    add_colour(text, found, "network");
+    add_colour(text, both, "both");
+    pipe_text_add(
+        text, "Slices are shown as they are stored, which is how the network sees them.</p>\n<img alt=\"Slices of held-out cases with the "
+              "contours of reference and network\" src=\"data:image/png;base64,");
+    pipe_text_add_base64(text, png->bytes, png->n_bytes);
+    pipe_text_add(text, "\">\n");
+done:
+    io_mapping_free(&png);
+    io_free(&path);
+    return status;
+}
+
 static void add_head(pipe_text *text)
 {
     pipe_text_add(
-        text, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">"
-              "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-              "<title>samed train</title>\n<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:900px;"
-              "margin:2em auto;padding:0 1em}h2{font-size:1.1em;margin:1.5em 0 .2em}svg{width:100%%}text{font-size:12px;fill:currentColor}"
-              "polyline{fill:none;stroke:#2b7bba;stroke-width:1.5}.axis{fill:none;stroke:currentColor;opacity:.4}"
-              "pre{overflow:auto}</style></head>\n<body><h1>Training run</h1>\n<p>Horizontal axes are steps.</p>\n");
+        text,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">"
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
+        "<title>samed train</title>\n<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:900px;"
+        "margin:2em auto;padding:0 1em}h2{font-size:1.1em;margin:1.5em 0 .2em}svg{width:100%%}text{font-size:12px;fill:currentColor}"
+        "polyline{fill:none;stroke:#2b7bba;stroke-width:1.5}.axis{fill:none;stroke:currentColor;opacity:.4}"
+        "pre{overflow:auto}img{width:100%%;height:auto}b{padding:0 "
+        ".4em;border-radius:.2em;background:#0c0c10}</style></head>\n<body><h1>Training run</h1>\n<p>Horizontal axes are steps.</p>\n");
 }
 
-io_status pipe_train_report_write(const char *folder, const char *settings)
+io_status pipe_train_report_write(const char *folder, const char *settings, int64_t best_step)
 {
     io_status status = IO_OK;
     pipe_text *text = NULL;
@@ -164,6 +199,7 @@ io_status pipe_train_report_write(const char *folder, const char *settings)
     IO_TRY_GOTO(status, done, pipe_text_open(folder, "train.html", &text));
     add_head(text);
     IO_TRY_GOTO(status, done, add_sections(text, &steps, &validations));
+    IO_TRY_GOTO(status, done, add_picture(text, folder, best_step));
     pipe_text_add(text, "<h2>Settings</h2>\n<pre>");
     pipe_text_add_html(text, settings);
     pipe_text_add(text, "</pre>\n</body></html>\n");

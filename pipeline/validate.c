@@ -155,21 +155,38 @@ static void count_slice(const pipe_validator *v, int64_t *counts)
     }
 }
 
+/* *out with io_slices_free. */
+static io_status open_case(const pipe_validator *v, size_t index, io_slices **out)
+{
+    io_status status = IO_OK;
+    const pipe_store_case *about = &v->store->cases[v->cases[index]];
+    const io_slices_shape *shape;
+    io_slices *file = NULL;
+    char *path = NULL;
+
+    IO_TRY_GOTO(status, done, pipe_case_path(v->store->folder, about->id, PIPE_PREPARE_SLICES, &path));
+    IO_TRY_GOTO(status, done, io_slices_open(path, &file));
+    shape = io_slices_get_shape(file);
+    if (shape->rows != v->size || shape->cols != v->size || shape->n_classes != v->store->n_classes || shape->n_slices != about->n_slices) {
+        status = IO_FAIL(IO_ERR_MISMATCH, "%s: it is not what the store's index tells; run samed prepare again", path);
+        goto done;
+    }
+    *out = file;
+    file = NULL;
+done:
+    io_slices_free(&file);
+    io_free(&path);
+    return status;
+}
+
 /* This worker's slices of one case; first is the number of its first slice among all. */
 static io_status segment_case(pipe_validator *v, size_t index, int64_t first, const pipe_workers *workers)
 {
     io_status status = IO_OK;
     const pipe_store_case *about = &v->store->cases[v->cases[index]];
     io_slices *file = NULL;
-    char *path = NULL;
 
-    IO_TRY_GOTO(status, done, pipe_case_path(v->store->folder, about->id, PIPE_PREPARE_SLICES, &path));
-    IO_TRY_GOTO(status, done, io_slices_open(path, &file));
-    if (io_slices_get_shape(file)->rows != v->size || io_slices_get_shape(file)->cols != v->size ||
-        io_slices_get_shape(file)->n_classes != v->store->n_classes || io_slices_get_shape(file)->n_slices != about->n_slices) {
-        status = IO_FAIL(IO_ERR_MISMATCH, "%s: it is not what the store's index tells; run samed prepare again", path);
-        goto done;
-    }
+    IO_TRY(open_case(v, index, &file));
     for (int64_t k = 0; k < about->n_slices; k++) {
         if ((first + k) % workers->size != workers->rank) continue;
         IO_TRY_GOTO(status, done, io_slices_read(file, k, v->stored, v->truth));
@@ -178,7 +195,6 @@ static io_status segment_case(pipe_validator *v, size_t index, int64_t first, co
     }
 done:
     io_slices_free(&file);
-    io_free(&path);
     return status;
 }
 
@@ -234,4 +250,62 @@ io_status pipe_validator_run(pipe_validator *v, const pipe_workers *workers, con
     average(v);
     *out = &v->result;
     return IO_OK;
+}
+
+const pipe_store_case *pipe_validator_case(const pipe_validator *v, size_t index)
+{
+    return &v->store->cases[v->cases[index]];
+}
+
+int pipe_validator_size(const pipe_validator *v)
+{
+    return v->size;
+}
+
+/* How much a slice has to show: organs first, then pixels. */
+static int64_t weigh_slice(const pipe_validator *v)
+{
+    const size_t n = (size_t)v->size * (size_t)v->size;
+    bool is_there[UINT16_MAX + 1] = {false};
+    int64_t n_organs = 0, n_pixels = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (v->truth[i] == 0) continue;
+        n_pixels++;
+        n_organs += !is_there[v->truth[i]];
+        is_there[v->truth[i]] = true;
+    }
+    return n_organs * (int64_t)n + n_pixels;
+}
+
+io_status pipe_validator_pick(pipe_validator *v, size_t index, int64_t first, int64_t end, int64_t *slice)
+{
+    io_status status = IO_OK;
+    io_slices *file = NULL;
+    int64_t most = -1;
+
+    IO_TRY(open_case(v, index, &file));
+    for (int64_t k = first; k < end; k++) {
+        int64_t weight;
+        IO_TRY_GOTO(status, done, io_slices_read(file, k, v->stored, v->truth));
+        weight = weigh_slice(v);
+        if (weight <= most) continue;
+        most = weight;
+        *slice = k;
+    }
+done:
+    io_slices_free(&file);
+    return status;
+}
+
+io_status pipe_validator_show(pipe_validator *v, size_t index, int64_t slice, pipe_shown *out)
+{
+    io_slices *file = NULL;
+    io_status status = open_case(v, index, &file);
+
+    if (status == IO_OK) status = io_slices_read(file, slice, v->stored, v->truth);
+    if (status == IO_OK) status = segment_slice(v);
+    io_slices_free(&file);
+    *out = (pipe_shown){v->size, v->stored, v->truth, v->found};
+    return status;
 }

@@ -28,4 +28,21 @@ void pipe_validator_free(pipe_validator **validator);
  * validator until the next call. */
 io_status pipe_validator_run(pipe_validator *validator, const pipe_workers *workers, const pipe_validation **out);
 
+/* ---- single slices, for pictures; not collective ---- */
+
+/* One slice and what the network makes of it, [size][size] each; borrowed from the validator until the next call of anything. */
+typedef struct pipe_shown {
+    int size; /* pixels on each side */
+    const float *image;
+    const uint16_t *truth, *found;
+} pipe_shown;
+
+/* Held-out case `index`, below pipe_validation.n_cases; borrowed. */
+const pipe_store_case *pipe_validator_case(const pipe_validator *validator, size_t index);
+int pipe_validator_size(const pipe_validator *validator); /* pixels on each side of its slices */
+/* Of the slices first ... end - 1 of a case the first one with most organs, of those with most labelled pixels. */
+io_status pipe_validator_pick(pipe_validator *validator, size_t index, int64_t first, int64_t end, int64_t *slice);
+/* Segments one slice of a case. Uses the trainer's slot 0. */
+io_status pipe_validator_show(pipe_validator *validator, size_t index, int64_t slice, pipe_shown *out);
+
 #endif

@@ -1,4 +1,5 @@
-"""The report in a real browser (Chromium without a window): it draws, in light, in dark and on paper, and it sorts.
+"""The pages in a real browser (Chromium without a window). The report draws, in light, in dark and on paper, and it sorts; the page of a
+training run shows its pictures and cuts nothing.
 
 Skips (77) where there is no Chromium."""
 import os
@@ -12,6 +13,7 @@ import zlib
 
 import samed
 import test_evaluate
+import test_train
 
 BROWSER = next((found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None)
 
@@ -153,6 +155,44 @@ class Browser(unittest.TestCase):
         self.assertEqual(values[1][:-1], sorted(values[0][:-1], reverse=True))
         self.assertEqual(values[0][-1], values[1][-1])
         self.assertEqual(name, "deepmind")
+
+
+@unittest.skipUnless(BROWSER, "there is no Chromium")
+class TrainPage(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.out = samed.path("browser.train")  # rates of many digits: the widest labels of an axis
+        samed.check(test_train.train(cls.out, "--steps", 3, "--lr", "1.2345678e-7", "--checkpoints", 1))
+        cls.page = os.path.join(cls.out, "train.html")
+
+    def test_nothing_is_cut(self):
+        with open(self.page, encoding="utf-8") as stream:
+            page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", stream.read())  # it forbids the script that measures
+        script = """
+            const faults = [];
+            for (const svg of document.querySelectorAll('svg'))
+                for (const text of svg.querySelectorAll('text')) {
+                    const a = svg.getBoundingClientRect(), b = text.getBoundingClientRect();
+                    if (b.left < a.left || b.right > a.right + 1 || b.top < a.top - 1 || b.bottom > a.bottom + 1) faults.push(text.textContent);
+                }
+            if (document.documentElement.scrollWidth > window.innerWidth) faults.push('page');
+            document.title = document.querySelectorAll('svg text').length + ' ' + document.images[0].naturalWidth + ' ' + faults.join();"""
+        changed = samed.path("changed_train.html")
+        with open(changed, "w", encoding="utf-8") as stream:
+            stream.write(page.replace("</body>", "<script>" + script + "</script></body>"))
+        for width in (1300, 800):
+            found = browse(changed, "--dump-dom", f"--window-size={width},2000")
+            n_texts, image_width, faults = re.search(r"<title>(\d+) (\d+) (.*?)</title>", found).groups()
+            self.assertEqual((int(n_texts), faults), (24, ""), width)  # four at each of six curves
+            self.assertGreater(int(image_width), 400)
+
+    def test_pictures_are_shown(self):
+        """In the page as it is, which forbids itself everything from outside."""
+        picture = samed.path("train.png")
+        browse(self.page, "--window-size=1300,4000", f"--screenshot={picture}")
+        count = colours(picture)
+        for contour in ((64, 224, 128), (255, 80, 208)):
+            self.assertTrue([c for c in count if all(abs(a - b) < 60 for a, b in zip(c, contour))], f"no pixel like {contour}")
 
 
 if __name__ == "__main__":

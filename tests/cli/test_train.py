@@ -1,4 +1,5 @@
 """samed train: the same bytes on any ranks and after any interruption, signals, bad input, and that it learns."""
+import base64
 import csv
 import json
 import os
@@ -71,6 +72,7 @@ class Train(Folders):
             found = weights_of(out)
             self.assertEqual(sorted(found), ["adapter.pth", "adapter.safetensors", "adapter_best.pth", "adapter_best.safetensors",
                                              "checkpoint_000000003.safetensors", "checkpoint_000000004.safetensors"])
+            found["best_slices.png"] = samed.digest(os.path.join(out, "best_slices.png"))
             expected = expected or found
             self.assertEqual(found, expected, ranks)
             self.assertEqual([row["slices"] for row in log_of(out)], ["5"] * 4)
@@ -203,6 +205,9 @@ class Train(Folders):
                          [("Loss", 30), ("Cross entropy", 30), ("Dice loss", 30), ("Mean DSC of the held-out cases", 1), ("Learning rate", 30),
                           ("Norm of the gradients", 30)])
         self.assertIn("global-batch=5", page)
+        self.assertIn("with the best weights (step 30)", page)
+        with open(os.path.join(out, "best_slices.png"), "rb") as stream:
+            self.assertIn("data:image/png;base64," + base64.b64encode(stream.read()).decode(), page)
         self.assertNotIn("nan", page)
 
 
