@@ -14,7 +14,6 @@ namespace cudahost
 char *device_memory;
 static const size_t address_bytes = size_t(16) << 30;
 static const size_t align = 256;
-static size_t next_address; /* offset in device_memory */
 static size_t bytes_taken;
 static int n_unlocked;
 
@@ -78,6 +77,7 @@ static char *take(size_t bytes)
         device_memory = static_cast<char *>(map_memory(address_bytes));
         if (options().is_guarded) mprotect(device_memory, address_bytes, PROT_NONE);
     }
+    static size_t next_address; /* offset in device_memory */
     if (next_address + bytes + 2 * align > address_bytes) return nullptr;
     char *block = device_memory + next_address;
     next_address += (bytes + align - 1) / align * align + align; /* at least align bytes between two blocks belong to none */

@@ -50,6 +50,11 @@ typedef struct op_rows {
     size_t n_bytes;
 } op_rows;
 
+/* Whether the rows of later calls begin at multiples of 16 bytes; they do not unless told. */
+void op_rows_align(bool is_aligned);
+/* A hash of all results that were compared so far: the same bits give the same one. */
+uint64_t op_fingerprint(void);
+
 /* Random values in [-scale/2, scale/2), from the one seeded stream of the test. */
 op_rows op_rows_random(const model_device *device, int M, int C, model_type type, double scale);
 /* Reads the rows back into values; fails the test if a guard changed. */
