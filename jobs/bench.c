@@ -1,5 +1,7 @@
-/* `samed bench`: seconds per slice of the whole network on this machine, and where they go. One process, no MPI; run it under the same
- * affinity as the real thing. */
+/* `samed bench`: seconds per slice of the whole network on this machine, or per image of a training step, and where they go. One process,
+ * no MPI; run it under the same affinity as the real thing. */
+#include "jobs/bench.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,34 +17,21 @@
 #include "model/sam.h"
 #include "pipeline/seeded.h"
 
-enum { KEY_SAM = 1000, KEY_ADAPTER, KEY_VIT, KEY_DEVICE, KEY_PRECISION, KEY_THREADS, KEY_BATCH, KEY_IMAGE_SIZE, KEY_REPEATS, KEY_JSON };
-enum { MAX_OPERATIONS = 64, MAX_REPEATS = 1000, NAME_BYTES = 48, N_PEAKS = 3 };
-
-typedef struct bench_options {
-    const char *sam, *adapter, *vit;
-    model_device_kind device;
-    model_type precision;
-    int n_threads, batch, image_size, n_repeats;
-    bool json;
-} bench_options;
-
-/* One operation of the network, summed over the traced passes. */
-typedef struct bench_operation {
-    char name[NAME_BYTES];
-    int64_t calls;
-    double seconds, flop, bytes;
-} bench_operation;
-
-typedef struct bench_result {
-    bench_operation operations[MAX_OPERATIONS];
-    int n_operations;
-    int64_t n_traced; /* slices under the trace */
-    double *seconds;  /* [n_repeats] per slice, ascending */
-    int n_repeats;
-    double load_s, peak_gflops, peak_mb, flop;
-    char network[32];
-    char device[160];
-} bench_result;
+enum {
+    KEY_SAM = 1000,
+    KEY_ADAPTER,
+    KEY_VIT,
+    KEY_DEVICE,
+    KEY_PRECISION,
+    KEY_THREADS,
+    KEY_BATCH,
+    KEY_IMAGE_SIZE,
+    KEY_REPEATS,
+    KEY_JSON,
+    KEY_TRAIN,
+    KEY_RECOMPUTE
+};
+enum { MAX_REPEATS = 1000, N_PEAKS = 3 };
 
 static const struct argp_option options_table[] = {
     {"sam", KEY_SAM, "FILE", 0, "weights (default: random ones)", 0},
@@ -51,8 +40,10 @@ static const struct argp_option options_table[] = {
     {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "default auto", 0},
     {"precision", KEY_PRECISION, "f32|tf32|bf16", 0, "default f32; tf32 is of CUDA devices", 0},
     {"threads", KEY_THREADS, "N", 0, "default: the CPUs this process may use", 0},
-    {"batch", KEY_BATCH, "N", 0, "slices per call (default 1)", 0},
+    {"batch", KEY_BATCH, "N", 0, "slices per call, with --train per step (default 1)", 0},
     {"image-size", KEY_IMAGE_SIZE, "PIXELS", 0, "default 512", 0},
+    {"train", KEY_TRAIN, 0, 0, "a training step (LoRA on q and v, the decoder in full) instead of segmentation", 0},
+    {"recompute", KEY_RECOMPUTE, 0, 0, "with --train: keep the inputs of blocks only", 0},
     {"repeats", KEY_REPEATS, "N", 0, "measured calls (default 9)", 0},
     {"json", KEY_JSON, 0, 0, "one JSON object", 0},
     {0}};
@@ -75,24 +66,28 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_REPEATS: options->n_repeats = (int)job_options_integer(state, "--repeats", arg, 1, MAX_REPEATS); return 0;
     case KEY_JSON: options->json = true; return 0;
+    case KEY_TRAIN: options->is_training = true; return 0;
+    case KEY_RECOMPUTE: options->recompute = true; return 0;
     case ARGP_KEY_ARG: job_options_fail(state, "'%s' is not expected here", arg); return 0;
     case ARGP_KEY_END:
         if (options->adapter && !options->sam) job_options_fail(state, "--adapter needs --sam");
+        if (options->recompute && !options->is_training) job_options_fail(state, "--recompute needs --train");
+        if (options->is_training && options->sam && !options->adapter) job_options_fail(state, "--train with --sam needs --adapter");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
 
-static void add_operation(void *context, const char *name, double seconds, double flop, double bytes)
+void job_bench_add(void *context, const char *name, double seconds, double flop, double bytes)
 {
     bench_result *result = context;
     int i = 0;
 
     while (i < result->n_operations && strcmp(result->operations[i].name, name) != 0) i++;
-    if (i == MAX_OPERATIONS) {
-        snprintf(result->operations[--i].name, NAME_BYTES, "others"); /* the sums stay whole */
+    if (i == BENCH_MAX_OPERATIONS) {
+        snprintf(result->operations[--i].name, BENCH_NAME_BYTES, "others"); /* the sums stay whole */
     } else if (i == result->n_operations)
-        snprintf(result->operations[result->n_operations++].name, NAME_BYTES, "%s", name);
+        snprintf(result->operations[result->n_operations++].name, BENCH_NAME_BYTES, "%s", name);
     result->operations[i].calls++;
     result->operations[i].seconds += seconds;
     result->operations[i].flop += flop;
@@ -111,8 +106,17 @@ static int compare_operations(const void *a, const void *b)
     return (x->seconds < y->seconds) - (x->seconds > y->seconds);
 }
 
-/* White noise within 0..1: the time of no operation depends on the values. */
-static void fill_images(float *images, size_t n)
+io_status job_bench_reserve(const bench_options *options, bench_result *result)
+{
+    return io_alloc((size_t)options->n_repeats, sizeof *result->seconds, (void **)&result->seconds);
+}
+
+void job_bench_sort(bench_result *result)
+{
+    qsort(result->seconds, (size_t)result->n_repeats, sizeof *result->seconds, compare_doubles);
+}
+
+void job_bench_fill(float *images, size_t n)
 {
     uint32_t x = 1;
 
@@ -131,16 +135,16 @@ static io_status measure(const bench_options *options, model_sam *network, bench
 
     IO_TRY_GOTO(status, done, io_alloc((size_t)options->batch * pixels, sizeof *images, (void **)&images));
     IO_TRY_GOTO(status, done, io_alloc((size_t)options->batch * pixels, sizeof *labels, (void **)&labels));
-    IO_TRY_GOTO(status, done, io_alloc((size_t)options->n_repeats, sizeof *result->seconds, (void **)&result->seconds));
-    fill_images(images, (size_t)options->batch * pixels);
+    IO_TRY_GOTO(status, done, job_bench_reserve(options, result));
+    job_bench_fill(images, (size_t)options->batch * pixels);
     IO_TRY_GOTO(status, done, model_sam_segment(network, images, options->batch, labels)); /* warm-up */
     for (int i = 0; i < options->n_repeats; i++) {
         const double start = job_time_now();
         IO_TRY_GOTO(status, done, model_sam_segment(network, images, options->batch, labels));
         result->seconds[result->n_repeats++] = (job_time_now() - start) / options->batch;
     }
-    qsort(result->seconds, (size_t)result->n_repeats, sizeof *result->seconds, compare_doubles);
-    model_sam_set_trace(network, add_operation, result); /* apart: tracing waits after every operation */
+    job_bench_sort(result);
+    model_sam_set_trace(network, job_bench_add, result); /* apart: tracing waits after every operation */
     IO_TRY_GOTO(status, done, model_sam_segment(network, images, options->batch, labels));
     IO_TRY_GOTO(status, done, model_sam_segment(network, images, options->batch, labels));
     result->n_traced = 2 * (int64_t)options->batch;
@@ -174,8 +178,7 @@ static double read_peak_mb(void)
     return kilobytes / 1024;
 }
 
-/* Random weights are made in memory, those of a user lie in a file: what making them took is none of the network's. */
-static void forget_peak(void)
+void job_bench_forget_peak(void)
 {
     FILE *file = fopen("/proc/self/clear_refs", "w"); /* "5" resets VmHWM: proc(5) */
 
@@ -184,42 +187,54 @@ static void forget_peak(void)
     fclose(file);
 }
 
+static io_status bench_segment(const bench_options *options, model_device *device, const model_config *config, io_tensors **sam,
+                               io_tensors **adapter, bench_result *result)
+{
+    io_status status = IO_OK;
+    model_sam *network = NULL;
+    const double start = job_time_now();
+
+    result->flop = model_sam_flop(config);
+    IO_TRY_GOTO(status, done, model_sam_create(device, config, *sam, *adapter, &network));
+    result->load_s = job_time_now() - start;
+    io_tensors_free(adapter);
+    io_tensors_free(sam);
+    job_bench_forget_peak();
+    IO_TRY_GOTO(status, done, measure(options, network, result));
+done:
+    model_sam_free(&network);
+    return status;
+}
+
 static io_status run_bench(const bench_options *options, bench_result *result)
 {
     io_status status = IO_OK;
     io_tensors *sam = NULL, *adapter = NULL;
     model_device *device = NULL;
-    model_sam *network = NULL;
     model_config config;
-    double start;
 
     IO_TRY_GOTO(status, done, model_device_open(options->device, 0, options->precision, job_threads_alone(options->n_threads), &device));
     snprintf(result->device, sizeof result->device, "%s", device->description);
     IO_TRY_GOTO(status, done, open_weights(options, &sam, &adapter));
     IO_TRY_GOTO(status, done, model_config_infer(sam, adapter, options->image_size, &config));
     model_config_name(&config, result->network);
-    result->flop = model_sam_flop(&config);
-    start = job_time_now();
-    IO_TRY_GOTO(status, done, model_sam_create(device, &config, sam, adapter, &network));
-    result->load_s = job_time_now() - start;
-    io_tensors_free(&adapter);
-    io_tensors_free(&sam);
-    forget_peak();
-    IO_TRY_GOTO(status, done, measure(options, network, result));
+    if (options->is_training)
+        IO_TRY_GOTO(status, done, job_bench_train(options, device, &sam, &adapter, result));
+    else
+        IO_TRY_GOTO(status, done, bench_segment(options, device, &config, &sam, &adapter, result));
     result->peak_mb = read_peak_mb();
     for (int i = 0; i < N_PEAKS; i++) { /* the best of a few: something else may be running */
         const double gflops = model_device_peak_gflops(device);
         if (gflops > result->peak_gflops) result->peak_gflops = gflops;
     }
 done:
-    model_sam_free(&network);
     model_device_free(&device);
     io_tensors_free(&adapter);
     io_tensors_free(&sam);
     return status;
 }
 
-static double find_median(const bench_result *result)
+double job_bench_median(const bench_result *result)
 {
     const int n = result->n_repeats;
     return n % 2 ? result->seconds[n / 2] : (result->seconds[n / 2 - 1] + result->seconds[n / 2]) / 2;
@@ -234,7 +249,11 @@ static void print_words(const bench_options *options, const bench_result *result
 {
     printf("%s, %d pixels, %s, batch %d on %s\n", result->network, options->image_size, job_precision_name(options->precision),
            options->batch, result->device);
-    printf("seconds per slice: best %.4f, median %.4f of %d\n", result->seconds[0], find_median(result), result->n_repeats);
+    if (options->is_training) {
+        job_bench_train_print(options, result);
+        return;
+    }
+    printf("seconds per slice: best %.4f, median %.4f of %d\n", result->seconds[0], job_bench_median(result), result->n_repeats);
     printf("%.1f GFLOP per slice, %.0f GFLOP/s, %.0f %% of the measured peak of %.0f GFLOP/s\n", result->flop / 1e9,
            result->flop / result->seconds[0] / 1e9, 100 * find_share(result), result->peak_gflops);
     printf("weights packed in %.2f s, peak memory %.0f MB\n\n", result->load_s, result->peak_mb);
@@ -278,7 +297,7 @@ static io_status add_settings(const bench_options *options, const bench_result *
     IO_TRY(io_json_put_number(root, "threads", job_threads_alone(options->n_threads)));
     IO_TRY(io_json_put_number(root, "batch", options->batch));
     IO_TRY(io_json_put_number(root, "image_size", options->image_size));
-    IO_TRY(io_json_put_number(root, "gflop_per_slice", result->flop / 1e9));
+    IO_TRY(io_json_put_number(root, options->is_training ? "gflop_per_image" : "gflop_per_slice", result->flop / 1e9));
     IO_TRY(io_json_put_number(root, "gflops", result->flop / result->seconds[0] / 1e9));
     IO_TRY(io_json_put_number(root, "peak_gflops", result->peak_gflops));
     IO_TRY(io_json_put_number(root, "share_of_peak", find_share(result)));
@@ -295,11 +314,11 @@ static io_status print_json(const bench_options *options, const bench_result *re
     IO_TRY_GOTO(status, done, io_json_create_object(&root));
     IO_TRY_GOTO(status, done, io_json_create_object(&seconds));
     IO_TRY_GOTO(status, done, io_json_put_number(seconds, "best", result->seconds[0]));
-    IO_TRY_GOTO(status, done, io_json_put_number(seconds, "median", find_median(result)));
+    IO_TRY_GOTO(status, done, io_json_put_number(seconds, "median", job_bench_median(result)));
     IO_TRY_GOTO(status, done, io_json_put_number(seconds, "repeats", result->n_repeats));
-    IO_TRY_GOTO(status, done, io_json_put(root, "seconds_per_slice", &seconds));
+    IO_TRY_GOTO(status, done, io_json_put(root, options->is_training ? "seconds_per_image" : "seconds_per_slice", &seconds));
     IO_TRY_GOTO(status, done, add_settings(options, result, root));
-    IO_TRY_GOTO(status, done, add_operations(result, root));
+    IO_TRY_GOTO(status, done, options->is_training ? job_bench_train_json(result, root) : add_operations(result, root));
     IO_TRY_GOTO(status, done, io_json_print(root, true, &text));
     printf("%s\n", text);
 done:

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "io/memory.h"
+#include "model/flop.h"
 #include "model/loss.h"
 #include "model/train_state.h"
 
@@ -131,6 +132,31 @@ static io_status check_slot(const model_trainer *trainer, int slot)
     return IO_FAIL(IO_ERR_ARGUMENT, "slot %d: %d are kept", slot, trainer->options.n_kept);
 }
 
+/* Operations of the encoder's blocks from `first` on and of its neck; attention counts so many times. LoRA is left out: it is 0.3 %. */
+static double count_encoder(const model_trainer *trainer, int first, double attention)
+{
+    const model_config *config = &trainer->config;
+    double flop = model_flop_neck(config) + (first == 0 ? model_flop_patch(config) : 0);
+
+    for (int i = first; i < config->depth; i++)
+        flop += model_flop_block(config, config->is_global[i]) + (attention - 1) * model_flop_attention(config, config->is_global[i]);
+    return flop;
+}
+
+/* The way back has as many products as the way there, but five in attention for two; the first block with LoRA asks for nothing below qkv.
+ */
+static double count_encoder_back(const model_trainer *trainer)
+{
+    const model_config *config = &trainer->config;
+    const double C = config->width, N = train_count_pixels(trainer);
+    const int first = trainer->first_block;
+
+    if (first == config->depth) return 0;
+    return count_encoder(trainer, first, trainer->options.recompute ? 3.5 : 2.5) - 6 * N * C * C -
+           (first == 0 ? model_flop_patch(config) : 0) +
+           (trainer->options.recompute ? (config->depth - first) * 2 * N * C * (4 * C + config->mlp_width) : 0);
+}
+
 io_status model_trainer_forward(model_trainer *trainer, int slot, const float *image, const uint8_t *labels, double *sums)
 {
     const model_run *run = &trainer->run;
@@ -142,9 +168,13 @@ io_status model_trainer_forward(model_trainer *trainer, int slot, const float *i
     saved = &trainer->saved[slot];
     IO_TRY(run->ops->upload(run->backend, trainer->temporary.image, image, area * sizeof *image));
     IO_TRY(run->ops->upload(run->backend, saved->labels, labels, (size_t)n));
+    IO_TRY(model_run_trace_start(&trainer->run));
     IO_TRY(model_train_encoder_forward(trainer, saved));
+    IO_TRY(model_run_trace(&trainer->run, "encoder forward", count_encoder(trainer, 0, 1), 0));
     IO_TRY(model_train_decoder_forward(trainer, saved));
-    return run->ops->loss_forward(run->backend, sums, saved->logits, saved->labels, trainer->config.n_channels, n);
+    IO_TRY(model_run_trace(&trainer->run, "decoder forward", model_flop_decoder(&trainer->config), 0));
+    IO_TRY(run->ops->loss_forward(run->backend, sums, saved->logits, saved->labels, trainer->config.n_channels, n));
+    return model_run_trace(&trainer->run, "loss", 0, 0);
 }
 
 io_status model_trainer_logits(const model_trainer *trainer, int slot, float *logits)
@@ -166,10 +196,14 @@ io_status model_trainer_backward(model_trainer *trainer, int slot, const double 
     if (K > 256) return IO_FAIL(IO_ERR_UNSUPPORTED, "training with %d channels; at most 256 are handled", K);
     saved = &trainer->saved[slot];
     model_loss_factors(sums, K, n_pixels, trainer->options.dice_weight, &a, factors);
+    IO_TRY(model_run_trace_start(&trainer->run));
     IO_TRY(run->ops->loss_backward(run->backend, trainer->temporary.dlogits, saved->logits, saved->labels, a, factors, K,
                                    16 * train_count_pixels(trainer)));
+    IO_TRY(model_run_trace(&trainer->run, "loss", 0, 0));
     IO_TRY(model_train_decoder_backward(trainer, saved));
-    return model_train_encoder_backward(trainer, saved);
+    IO_TRY(model_run_trace(&trainer->run, "decoder backward", 2 * model_flop_decoder(&trainer->config), 0));
+    IO_TRY(model_train_encoder_backward(trainer, saved));
+    return model_run_trace(&trainer->run, "encoder backward", count_encoder_back(trainer), 0);
 }
 
 float *model_trainer_gradients(model_trainer *trainer, size_t *n)
@@ -284,6 +318,12 @@ io_status model_trainer_adapter(const model_trainer *trainer, io_tensors **out)
 io_status model_trainer_gradient_tensors(const model_trainer *trainer, io_tensors **out)
 {
     return write_block(trainer, trainer->gradients, false, out);
+}
+
+void model_trainer_set_trace(model_trainer *trainer, model_trace trace, void *context)
+{
+    trainer->run.trace = trace;
+    trainer->run.trace_context = context;
 }
 
 size_t model_trainer_kept_bytes(const model_trainer *trainer)

@@ -13,6 +13,7 @@
 #include "model/backend.h"
 #include "model/config.h"
 #include "model/device.h"
+#include "model/sam.h"
 
 typedef struct model_trainer model_trainer;
 
@@ -82,6 +83,10 @@ const char *model_trainer_tensor(const model_trainer *trainer, size_t i, size_t 
 io_status model_trainer_adapter(const model_trainer *trainer, io_tensors **out);
 /* The gradients under the same names and shapes; only what is trained. */
 io_status model_trainer_gradient_tensors(const model_trainer *trainer, io_tensors **out);
+
+/* Calls trace after each phase of forward and backward: "encoder forward", "decoder forward", "loss", "decoder backward",
+ * "encoder backward", with what these compute on this device. NULL ends that. */
+void model_trainer_set_trace(model_trainer *trainer, model_trace trace, void *context);
 
 /* Bytes of activations kept for one slice, and of everything on the device. */
 size_t model_trainer_kept_bytes(const model_trainer *trainer);

@@ -5,6 +5,7 @@
 
 Sections (all of them by default):
   slices   seconds per slice of the whole network, f32 and bf16: samed, OpenVINO, ONNX Runtime, PyTorch; engines take turns
+  train    seconds per image of a training step, f32 and bf16, beside PyTorch; peak memory of larger batches and with --recompute
   volume   a whole 512 x 512 x 150 CT: seconds against slices x seconds per slice, and peak resident memory, f32 and bf16
   ranks    two ranks of one thread against one rank of two threads, same cases
   start    from start to the first slice: a volume of one slice, less the slice itself
@@ -61,6 +62,10 @@ class Samed:
         found = json.loads(output)["seconds_per_slice"]
         return found["best"], found["median"]
 
+    def train_step(self, precision, *extra):
+        """What `samed bench --train` reports."""
+        return json.loads(self.run(["bench", "--train", "--precision", precision, "--threads", str(self.threads), "--json", *extra])[2])
+
     def study(self, name, cases, slices):
         """A folder of synthetic CTs, made once."""
         folder = os.path.join(self.work, name)
@@ -108,13 +113,13 @@ class Peer:
         self.process.wait()
 
 
-def open_peers(threads, work):
+def open_peers(threads, work, wanted=PEERS):
     model = os.path.join(work, "net.onnx")
-    if not os.path.exists(model):
+    if not os.path.exists(model) and wanted is PEERS:
         subprocess.run([sys.executable, os.path.join(HERE, "peers.py"), "export", work], check=False, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
     peers = []
-    for engine, precision in PEERS:
+    for engine, precision in wanted:
         try:
             peers.append(Peer(engine, precision, threads, work))
         except RuntimeError as error:
@@ -140,6 +145,29 @@ def measure_slices(samed, options):
                   f"  samed takes {best / other:.2f} of it (medians {median / other_median:.2f})  {peer.version}")
     for peer in peers:
         peer.close()
+
+
+def measure_train(samed, options):
+    print(f"train: seconds per image of a step, 512 x 512, ViT-B, LoRA on q and v, batch 1, {samed.threads} threads, {options.rounds} rounds")
+    peers = open_peers(samed.threads, samed.work, [("torch_train", "f32"), ("torch_train", "bf16")])
+    ours = {"f32": [], "bf16": []}
+    for _ in range(options.rounds):
+        for precision, found in ours.items():
+            found.append(samed.train_step(precision, "--repeats", "3"))
+        for peer in peers:
+            peer.take_turn(2)
+    for precision, found in ours.items():
+        best, bytes_summed = min(run["seconds_per_image"]["best"] for run in found), found[0]["summed_bytes_per_step"]
+        print(f"  samed        {precision:5s} best {best:.3f}  peak {found[0]['peak_memory_mb']:.0f} MiB  {bytes_summed / 1e6:.1f} MB summed")
+        for peer in (p for p in peers if p.precision == precision):
+            print(f"  {peer.name:12s} {precision:5s} best {min(peer.seconds):.3f}  peak {peer.peak_mib:.0f} MiB"
+                  f"  samed takes {best / min(peer.seconds):.2f} of it  {peer.version}")
+    for peer in peers:
+        peer.close()
+    for extra in (["--batch", "1"], ["--batch", "4"], ["--recompute"]):
+        run = samed.train_step("f32", "--repeats", "1", *extra)
+        print(f"  samed f32 {' '.join(extra):12s} {run['seconds_per_image']['best']:.3f} s per image, peak {run['peak_memory_mb']:.0f} MiB, "
+              f"{run['kept_bytes_per_slice'] / 1e6:.1f} MB kept of a slice")
 
 
 def measure_volume(samed, options):

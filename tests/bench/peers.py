@@ -8,7 +8,7 @@ Usage: peers.py export FOLDER            writes FOLDER/net.onnx, which ONNX Runt
        peers.py serve ENGINE PRECISION THREADS FOLDER
                                           answers each line "N" on stdin with one JSON line: {"seconds": [one per slice, N of them],
                                           "peak_mib": peak resident memory}; the first line it prints is {"ready": version}
-Engines: torch (eager), onnxruntime, openvino. Precisions: f32, bf16. Needs the packages named in bench.py.
+Engines: torch (eager), torch_train (a training step per line's unit), onnxruntime, openvino. Precisions: f32, bf16. Needs the packages named in bench.py.
 """
 import functools
 import json
@@ -76,6 +76,57 @@ def open_torch(precision, threads, folder):
     return torch.__version__, run
 
 
+def add_lora(network, rank):
+    """LoRA on q and v of every block, as SAMed's sam_lora_image_encoder.py has it; the rest of the encoder frozen."""
+    import torch
+
+    class Projection(torch.nn.Module):
+        def __init__(self, qkv):
+            super().__init__()
+            width = qkv.in_features
+            self.qkv, self.width = qkv, width
+            self.down = torch.nn.ModuleList(torch.nn.Linear(width, rank, bias=False) for _ in "qv")
+            self.up = torch.nn.ModuleList(torch.nn.Linear(rank, width, bias=False) for _ in "qv")
+
+        def forward(self, rows):
+            out = self.qkv(rows)
+            out[..., :self.width] += self.up[0](self.down[0](rows))
+            out[..., -self.width:] += self.up[1](self.down[1](rows))
+            return out
+
+    for parameter in network.encoder.parameters():
+        parameter.requires_grad_(False)
+    for block in network.encoder.blocks:
+        block.attn.qkv = Projection(block.attn.qkv)
+
+
+def open_torch_train(precision, threads, folder):
+    """Forward, 0.2 CE + 0.8 Dice at 128 x 128, backward, AdamW; one image."""
+    import torch
+
+    torch.set_num_threads(threads)
+    network = build_network().train()
+    add_lora(network, 4)
+    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1e-5)
+    image = torch.rand(1, 1, IMAGE_SIZE, IMAGE_SIZE).repeat(1, 3, 1, 1)
+    labels = torch.randint(0, N_CHANNELS, (1, IMAGE_SIZE // 4, IMAGE_SIZE // 4))
+    wanted = torch.nn.functional.one_hot(labels, N_CHANNELS).permute(0, 3, 1, 2).float()
+
+    def run():
+        sparse, dense = network.prompt(None, None, None)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            logits, _ = network.decoder.predict_masks(network.encoder(image), network.prompt.get_dense_pe(), sparse, dense)
+        logits = logits.float()
+        p = logits.softmax(1)
+        inside, both = (p * wanted).sum((0, 2, 3)), (p * p).sum((0, 2, 3)) + wanted.sum((0, 2, 3))
+        loss = 0.2 * torch.nn.functional.cross_entropy(logits, labels) + 0.8 * (1 - (2 * inside + 1e-5) / (both + 1e-5)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return torch.__version__, run
+
+
 def open_onnxruntime(precision, threads, folder):
     import onnxruntime
 
@@ -98,7 +149,7 @@ def open_openvino(precision, threads, folder):
 
 
 def serve(engine, precision, threads, folder):
-    openers = {"torch": open_torch, "onnxruntime": open_onnxruntime, "openvino": open_openvino}
+    openers = {"torch": open_torch, "torch_train": open_torch_train, "onnxruntime": open_onnxruntime, "openvino": open_openvino}
     version, run = openers[engine](precision, int(threads), folder)
     run()
     run()

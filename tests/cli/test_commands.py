@@ -150,6 +150,21 @@ class Bench(unittest.TestCase):
     def test_words(self):
         self.assertIn("seconds per slice", samed.check(samed.run("bench", "--vit", "tiny", "--image-size", 64, "--threads", 1, "--repeats", 2)).stdout)
 
+    def test_training(self):
+        """The phases, each once, fill the step; what is summed is what SAMed trains (tiny network, decoder in full) in 8 bytes a number."""
+        step = ("bench", "--train", "--vit", "tiny", "--image-size", 64, "--threads", 1, "--repeats", 2)
+        found = json.loads(samed.check(samed.run(*step, "--batch", 2, "--json")).stdout)
+        self.assertTrue(0 < found["seconds_per_image"]["best"] <= found["seconds_per_image"]["median"])
+        self.assertEqual(sorted(phase["name"] for phase in found["phases"]),
+                         ["decoder backward", "decoder forward", "encoder backward", "encoder forward", "exact sums", "loss", "update"])
+        self.assertAlmostEqual(sum(phase["share"] for phase in found["phases"]), 1, places=6)
+        self.assertGreater(found["summed_bytes_per_step"], 0)
+        again = json.loads(samed.check(samed.run(*step, "--recompute", "--json")).stdout)
+        self.assertLess(again["kept_bytes_per_slice"], found["kept_bytes_per_slice"])
+        self.assertEqual(again["summed_bytes_per_step"], found["summed_bytes_per_step"])
+        self.assertIn("encoder backward", samed.check(samed.run(*step)).stdout)
+        samed.check(samed.run("bench", "--recompute"), 2)
+
 
 class Speed(unittest.TestCase):
     def test_commands_start_at_once(self):
