@@ -73,8 +73,10 @@ static void check_names(const evaluate_run *run, const pipe_label_map *map)
 /* A map for both sides gave both the same names. */
 static bool has_same_names(const pipe_label_map *a, const pipe_label_map *b)
 {
-    return a->n_names > 0 && a->n_names == b->n_names && a->n_own_names == b->n_own_names &&
-           memcmp(a->names, b->names, a->n_names * sizeof *a->names) == 0;
+    if (a->n_names != b->n_names || a->n_own_names != b->n_own_names) return false;
+    for (size_t n = 0; n < a->n_names; n++)
+        if (strcmp(a->names[n], b->names[n]) != 0) return false;
+    return true;
 }
 
 void job_evaluate_check(const evaluate_run *run)
