@@ -142,13 +142,13 @@ class Training(unittest.TestCase):
     def test_usr1_before_the_limit(self):
         """A checkpoint, queued again, the same weights."""
         table = os.path.join(self.out, "log.csv")
-        job = self.submit(40)
+        job = self.submit(12)
         samed.wait_for(lambda: os.path.exists(table) and read(table).count("\n") > 3, "three steps")
         job.signal("--batch", "--signal=USR1")
         log = job.end(restarts=1).log()
-        self.assertRegex(log, "stopped by SIGUSR1 after step [1-3]?[0-9];")
+        self.assertRegex(log, "stopped by SIGUSR1 after step 1?[0-9];")
         self.assertIn("going on from the checkpoint", log)
-        self.check_weights(40)
+        self.check_weights(12)
 
 
 class Evaluation(unittest.TestCase):
