@@ -8,7 +8,7 @@
 /* The CUDA device, or IO_ERR_NOT_FOUND where there is none. */
 static io_status open_cuda(int index, model_type type, model_device *device)
 {
-    IO_TRY(model_device_cuda_create(index, type, &device->ops, &device->backend, device->description));
+    IO_TRY(model_device_cuda_create(index, type, device));
     device->kind = MODEL_DEVICE_CUDA;
     return IO_OK;
 }

@@ -12,11 +12,11 @@ typedef enum model_device_kind { MODEL_DEVICE_AUTO, MODEL_DEVICE_CPU, MODEL_DEVI
 typedef struct model_device {
     const model_ops *ops;
     model_backend *backend;
-    model_device_kind kind;   /* what was opened: CPU or CUDA */
-    model_type type;          /* of the activations that feed products */
-    int n_threads;            /* CPU only */
-    char description[160];    /* "CPU AVX-512 bf16, 2 threads, oneDNN 2.6.3" */
-    char identity[40];        /* of the physical device, "" for the CPU: ranks that find the same one share it */
+    model_device_kind kind; /* what was opened: CPU or CUDA */
+    model_type type;        /* of the activations that feed products */
+    int n_threads;          /* CPU only */
+    char description[160];  /* "CPU AVX-512 bf16, 2 threads, oneDNN 2.6.3" */
+    char identity[40];      /* of the physical device, "" for the CPU: ranks that find the same one share it */
 } model_device;
 
 /* n_threads >= 1; index is the CUDA device of this rank. AUTO falls back to the CPU when CUDA is not there and logs it; CUDA does not.

@@ -66,14 +66,18 @@ static io_status load_plugin(const char *path, model_backend_cuda_create_functio
     return IO_OK;
 }
 
-io_status model_device_cuda_create(int index, model_type type, const model_ops **ops, model_backend **backend, char *description)
+io_status model_device_cuda_create(int index, model_type type, model_device *device)
 {
-    const model_cuda_options options = {.index = index, .type = type, .is_tf32 = false};
+    const model_cuda_options options = {.index = index, .type = type == MODEL_TF32 ? MODEL_F32 : type, .is_tf32 = type == MODEL_TF32};
+    model_cuda_about about = {{0}, {0}};
     model_backend_cuda_create_function create = NULL;
     char path[PATH_MAX];
 
     IO_TRY(find_plugin(path));
     if (!getenv("SAMED_CUDA_PLUGIN")) IO_TRY(look_for_driver());
     IO_TRY(load_plugin(path, &create));
-    return create(&options, ops, backend, description);
+    IO_TRY(create(&options, &device->ops, &device->backend, &about));
+    memcpy(device->description, about.description, sizeof about.description);
+    memcpy(device->identity, about.identity, sizeof about.identity);
+    return IO_OK;
 }

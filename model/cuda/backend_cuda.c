@@ -7,9 +7,11 @@
 
 #include "io/memory.h"
 #include "model/cuda/attention_cuda.h"
+#include "model/cuda/lanes.h"
 #include "model/cuda/memory_cuda.h"
 #include "model/cuda/ops_cuda.h"
 #include "model/cuda/probe.h"
+#include "model/cuda/slicer.h"
 
 enum { SLICES_PER_PASS = 16 /* one fixed shape for every product: 16 slices of 1024 tokens fill the largest GPU */ };
 
@@ -82,7 +84,8 @@ static void free_backend(model_backend **backend)
     if (!backend || !*backend) return;
     it = *backend;
     cudaSetDevice(it->index); /* nothing can be done here about a device that is lost */
-    if (it->stream) cudaStreamSynchronize(it->stream);
+    if (it->stream) (void)cuda_memory_sync(it);
+    lanes_free_cuda(&it->lanes);
     cuda_products_free(it);
     if (it->products) cublasLtDestroy(it->products);
     cuda_memory_free(it, &it->workspace);
@@ -102,6 +105,7 @@ static const model_ops cuda_ops = {
     .memory_free = cuda_memory_free,
     .upload = cuda_memory_upload,
     .download = cuda_memory_download,
+    .memory_zero = cuda_memory_zero,
     .sync = cuda_memory_sync,
     .memory_left = cuda_memory_left,
     .backend_free = free_backend,
@@ -119,6 +123,19 @@ static const model_ops cuda_ops = {
     .unfold_forward = unfold_forward_cuda,
     .masks_forward = masks_forward_cuda,
     .labels_forward = labels_forward_cuda,
+    .slicer_create = slicer_create_cuda,
+    .slicer_free = slicer_free_cuda,
+    .images_forward = images_forward_cuda,
+    .labels_back = labels_back_cuda,
+    .host_create = host_create_cuda,
+    .host_free = host_free_cuda,
+    .upload_begin = upload_begin_cuda,
+    .download_begin = download_begin_cuda,
+    .lane_finish = lane_finish_cuda,
+    .graph_begin = graph_begin_cuda,
+    .graph_end = graph_end_cuda,
+    .graph_launch = graph_launch_cuda,
+    .graph_free = graph_free_cuda,
     .matrix_update = matrix_update_cuda,
     .linear_backward = linear_backward_cuda,
     .activation_forward = activation_forward_cuda,
@@ -130,33 +147,39 @@ static const model_ops cuda_ops = {
     .masks_backward = masks_backward_cuda,
     .loss_forward = loss_forward_cuda,
     .loss_backward = loss_backward_cuda,
+    .exact_add = exact_add_cuda,
     .adamw_update = adamw_update_cuda,
     .sgd_update = sgd_update_cuda,
 };
 
 /* "NVIDIA H100 80GB HBM3, sm_90, CUDA 13.0, cuBLASLt 13.1.0, tf32" */
-static void describe_device(const model_backend *backend, const struct cudaDeviceProp *properties, char *description)
+static void describe_device(const model_backend *backend, const struct cudaDeviceProp *properties, model_cuda_about *about)
 {
     const size_t products = cublasLtGetVersion();
     int runtime = 0;
 
     cudaRuntimeGetVersion(&runtime);
-    snprintf(description, 160, "%.60s, sm_%d%d, CUDA %d.%d, cuBLASLt %zu.%zu.%zu%s", properties->name, properties->major, properties->minor,
-             runtime / 1000, runtime % 1000 / 10, products / 10000, products / 100 % 100, products % 100, backend->is_tf32 ? ", tf32" : "");
+    snprintf(about->description, sizeof about->description, "%.60s, sm_%d%d, CUDA %d.%d, cuBLASLt %zu.%zu.%zu%s", properties->name,
+             properties->major, properties->minor, runtime / 1000, runtime % 1000 / 10, products / 10000, products / 100 % 100,
+             products % 100, backend->is_tf32 ? ", tf32" : "");
+    for (size_t i = 0; i < sizeof properties->uuid.bytes; i++)
+        snprintf(about->identity + 2 * i, 3, "%02x", (unsigned char)properties->uuid.bytes[i]);
 }
 
-static io_status open_device(model_backend *backend, const struct cudaDeviceProp *properties, char *description)
+static io_status open_device(model_backend *backend, const struct cudaDeviceProp *properties, model_cuda_about *about)
 {
     CUDA_TRY(cudaStreamCreateWithFlags(&backend->stream, cudaStreamNonBlocking));
     CUBLAS_TRY(cublasLtCreate(&backend->products));
     IO_TRY(cuda_memory_create(backend, CUDA_WORKSPACE_BYTES, &backend->workspace));
     IO_TRY(cuda_stage_create(&backend->stage));
+    IO_TRY(lanes_create_cuda(&backend->lanes));
     CUDA_TRY(cudaMallocHost((void **)&backend->host_sums, CUDA_HOST_SUMS * sizeof *backend->host_sums));
-    describe_device(backend, properties, description);
+    describe_device(backend, properties, about);
     return IO_OK;
 }
 
-io_status model_backend_cuda_create(const model_cuda_options *options, const model_ops **ops, model_backend **backend, char *description)
+io_status model_backend_cuda_create(const model_cuda_options *options, const model_ops **ops, model_backend **backend,
+                                    model_cuda_about *about)
 {
     io_status status = IO_OK;
     const char *checked = getenv("SAMED_CUDA_SYNC");
@@ -171,7 +194,8 @@ io_status model_backend_cuda_create(const model_cuda_options *options, const mod
     created->type = options->type;
     created->is_tf32 = options->is_tf32;
     created->is_checked = checked && strcmp(checked, "0") != 0;
-    IO_TRY_GOTO(status, done, open_device(created, &properties, description));
+    if (created->is_checked) created->ops.graph_begin = NULL; /* a recording cannot be waited for */
+    IO_TRY_GOTO(status, done, open_device(created, &properties, about));
     *ops = &created->ops;
     *backend = created;
     created = NULL;

@@ -17,12 +17,19 @@ typedef struct model_cuda_options {
     bool is_tf32;    /* f32 products may round their inputs to tf32 */
 } model_cuda_options;
 
-/* Opens the device: its table, its state (ops->backend_free frees it) and one line about it, such as "NVIDIA H100 80GB HBM3, sm_90,
- * CUDA 13.0" (description has at least 160 bytes). IO_ERR_NOT_FOUND: no driver or no device, so a caller with another device may go
- * on; IO_ERR_UNSUPPORTED: a device that this plug-in was not built for; IO_ERR_DEVICE: a device that does not work. */
-io_status model_backend_cuda_create(const model_cuda_options *options, const model_ops **ops, model_backend **backend, char *description);
+/* Who the device is. */
+typedef struct model_cuda_about {
+    char description[160]; /* "NVIDIA H100 80GB HBM3, sm_90, CUDA 13.0" */
+    char identity[40];     /* the same in every process that has the device (or the part of it) */
+} model_cuda_about;
+
+/* Opens the device: its table, its state (ops->backend_free frees it) and who it is. IO_ERR_NOT_FOUND: no driver or no device, so a caller
+ * with another device may go on; IO_ERR_UNSUPPORTED: a device that this plug-in was not built for; IO_ERR_DEVICE: a device that does not
+ * work. */
+io_status model_backend_cuda_create(const model_cuda_options *options, const model_ops **ops, model_backend **backend,
+                                    model_cuda_about *about);
 typedef io_status (*model_backend_cuda_create_function)(const model_cuda_options *options, const model_ops **ops, model_backend **backend,
-                                                        char *description);
+                                                        model_cuda_about *about);
 
 #ifdef __cplusplus
 }

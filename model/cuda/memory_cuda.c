@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "io/memory.h"
+#include "model/cuda/lanes.h"
 #include "model/cuda/memory_cuda.h"
 
 static const size_t stage_bytes = 4 << 20; /* of one part: long enough for the full rate of a PCIe link */
@@ -25,6 +26,7 @@ io_status cuda_memory_create(model_backend *backend, size_t n_bytes, void **out)
     }
     CUDA_TRY(error);
     error = cudaMemsetAsync(block, 0, n_bytes, backend->stream);
+    if (error == cudaSuccess) error = cudaStreamSynchronize(backend->stream); /* another stream may be the first to write */
     if (error != cudaSuccess) cudaFree(block);
     CUDA_TRY(error);
     *out = block;
@@ -145,11 +147,18 @@ io_status cuda_memory_download(model_backend *backend, void *host_to, const void
     return finish_piece(backend, &before);
 }
 
+io_status cuda_memory_zero(model_backend *backend, void *memory, size_t n_bytes)
+{
+    CUDA_TRY(cudaSetDevice(backend->index));
+    CUDA_TRY(cudaMemsetAsync(memory, 0, n_bytes, backend->stream));
+    return IO_OK;
+}
+
 io_status cuda_memory_sync(model_backend *backend)
 {
     CUDA_TRY(cudaSetDevice(backend->index));
     CUDA_TRY(cudaStreamSynchronize(backend->stream));
-    return IO_OK;
+    return lanes_sync_cuda(&backend->lanes);
 }
 
 io_status cuda_memory_left(model_backend *backend, size_t *n_bytes)

@@ -37,6 +37,7 @@ io_status masks_backward_cuda(model_backend *backend, model_rows dhyper, model_r
 io_status loss_forward_cuda(model_backend *backend, double *sums, const float *logits, const uint8_t *labels, int K, int n);
 io_status loss_backward_cuda(model_backend *backend, float *dlogits, const float *logits, const uint8_t *labels, float a,
                              const float *factors, int K, int n);
+io_status exact_add_cuda(model_backend *backend, int64_t *sums, const float *values, size_t n, int64_t n_terms);
 io_status adamw_update_cuda(model_backend *backend, float *weight, float *m, float *v, const float *gradient, size_t n,
                             const model_adamw *settings, float rate, int64_t step);
 io_status sgd_update_cuda(model_backend *backend, float *weight, float *m, const float *gradient, size_t n, float rate, float momentum,

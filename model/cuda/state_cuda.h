@@ -23,6 +23,12 @@ typedef struct cuda_stage {
     size_t used;                      /* bytes of it */
 } cuda_stage;
 
+/* Streams and events of copies that go on beside computing: see lanes.c. */
+typedef struct cuda_lanes {
+    cudaStream_t up, down;
+    cudaEvent_t uploaded[MODEL_LANES], computed[MODEL_LANES], downloaded[MODEL_LANES];
+} cuda_lanes;
+
 typedef struct cuda_product_plan cuda_product_plan; /* linear.c */
 
 struct model_backend {
@@ -41,6 +47,7 @@ struct model_backend {
     void *scratch; /* device; of the operation under way */
     size_t scratch_bytes;
     cuda_stage stage;
+    cuda_lanes lanes;
     double *host_sums; /* pinned, CUDA_HOST_SUMS: what loss_forward brings back */
 };
 

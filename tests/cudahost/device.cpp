@@ -71,6 +71,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int device)
     out->multiProcessorCount = n_multiprocessors;
     out->l2CacheSize = 1 << 20;
     out->pciBusID = device + 1;
+    out->uuid.bytes[15] = (char)(device + 1);
     out->asyncEngineCount = 2;
     out->unifiedAddressing = 1;
     return cudaSuccess;
