@@ -190,7 +190,7 @@ static io_status measure_all(evaluate_run *run)
     const job_post_events events = {.progressed = on_progress, .ended = on_ended, .context = run};
     io_status status;
 
-    job_team_create(&run->world, 1, &run->team);
+    job_team_create(&run->world, NULL, &run->team);
     IO_TRY(job_post_create(&run->world, &run->team, run->queue, &events, &run->post));
     job_progress_start(&run->progress, n_cases, n_cases * run->n_parts, run->options->verbosity < 0 || run->world.rank > 0);
     status = job_evaluate_loop(run);

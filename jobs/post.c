@@ -1,6 +1,7 @@
 /* See post.h. */
 #include "jobs/post.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "io/memory.h"
@@ -116,7 +117,8 @@ static void send_news(job_post *post, const news *message)
     post->next_slot = (slot + 1) % N_SLOTS; /* before waiting: the idle hook may send too */
     job_comm_wait(&post->requests[slot]);
     post->slots[slot] = *message;
-    MPI_Isend(&post->slots[slot], (int)sizeof(news), MPI_BYTE, 0, TAG_NEWS, post->comm.handle, &post->requests[slot]);
+    MPI_Isend(&post->slots[slot], (int)(message->kind == NEWS_OUTCOME ? sizeof(news) : offsetof(news, outcome)), MPI_BYTE, 0, TAG_NEWS,
+              post->comm.handle, &post->requests[slot]);
 }
 
 void job_post_ask(job_post *post)

@@ -168,7 +168,7 @@ static io_status prepare_left(prepare_run *run)
     io_status status;
     const job_post_events events = {.progressed = job_prepare_report_progressed, .ended = job_prepare_report_ended, .context = run};
 
-    job_team_create(&run->world, 1, &run->team);
+    job_team_create(&run->world, NULL, &run->team);
     status = job_queue_create(run->to_do, run->cases.n, &run->queue);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     IO_TRY(job_post_create(&run->world, &run->team, run->queue, &events, &run->post));

@@ -95,11 +95,11 @@ static void warn_memory(const segment_run *run)
 }
 
 /* The first case of each team is known without a message. */
-static void note_first_cases(segment_run *run, int team_size)
+static void note_first_cases(segment_run *run)
 {
     for (int t = 0; t < run->team.n_teams; t++) {
         const int64_t first = job_queue_at(run->queue, (size_t)t);
-        if (first != JOB_QUEUE_EMPTY) job_segment_report_handed(run->report, first, t * team_size);
+        if (first != JOB_QUEUE_EMPTY) job_segment_report_handed(run->report, first, run->teams.leaders[t]);
     }
 }
 
@@ -107,10 +107,11 @@ static void note_first_cases(segment_run *run, int team_size)
 static io_status start(segment_run *run, bool is_identified)
 {
     io_status status;
-    const int team_size = job_segment_team_size(run->options, &run->plan, run->world.size);
     job_post_events events = {job_segment_report_progressed, job_segment_report_ended, NULL, job_segment_report_handed};
 
-    job_team_create(&run->world, team_size, &run->team);
+    status = job_segment_teams(run->options, &run->plan, run->world.size, &run->teams);
+    if (!job_all_ok(&run->world, &status, NULL)) return status;
+    job_team_create(&run->world, &run->teams, &run->team);
     warn_memory(run);
     status = job_segment_device_open(run->options, &run->share, &run->weights);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
@@ -118,7 +119,7 @@ static io_status start(segment_run *run, bool is_identified)
     status = start_rank(run);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     events.context = run->report;
-    if (run->report) note_first_cases(run, team_size);
+    if (run->report) note_first_cases(run);
     IO_TRY(job_post_create(&run->world, &run->team, run->queue, &events, &run->post));
     status = job_segment_weights_pack(&run->weights, run->outputs.label_bytes);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
@@ -177,22 +178,45 @@ static int segment_all(segment_run *run)
     return finish(run);
 }
 
+static int exit_of_plan(io_status status)
+{
+    return status == IO_ERR_NOT_FOUND ? JOB_EXIT_NOTHING : job_exit_of(status);
+}
+
+/* Collective. Rank 0 shows what would be done. --ranks is what is planned for, not what is here. */
+static int show_plan(segment_run *run)
+{
+    io_status status = IO_OK;
+    segment_dry *dry = NULL;
+    int exit_code = JOB_EXIT_DONE;
+
+    if (run->world.rank == 0) status = job_segment_dry_begin(run, &dry);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
+    status = job_segment_plan_create(&run->world, run->options, dry, &run->plan);
+    if (status != IO_OK) {
+        job_segment_dry_free(&dry);
+        return job_exit_leave(&run->world, status, exit_of_plan(status));
+    }
+    if (dry) status = job_segment_dry_end(dry, &exit_code);
+    job_segment_dry_free(&dry);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
+    job_comm_bcast(&run->world, &exit_code, sizeof exit_code, 0);
+    return exit_code;
+}
+
 /* Collective. */
 static int plan_and_segment(segment_run *run)
 {
-    io_status status = job_selfcheck_launch(run->options->n_ranks, job_comm_claimed_size(), &run->world);
-    int exit_code = JOB_EXIT_DONE;
+    const int expected = run->options->dry_run ? 0 : run->options->n_ranks;
+    io_status status = job_selfcheck_launch(expected, job_comm_claimed_size(), &run->world);
 
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_USAGE);
     status = job_device_share_find(&run->world, run->options->n_threads, &run->share);
     if (status != IO_OK) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
-    status = job_segment_plan_create(&run->world, run->options, &run->plan);
-    if (status != IO_OK) return job_exit_leave(&run->world, status, status == IO_ERR_NOT_FOUND ? JOB_EXIT_NOTHING : job_exit_of(status));
-    if (!run->options->dry_run) return segment_all(run);
-    if (run->world.rank == 0) status = job_segment_dry_run(run, &exit_code);
-    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
-    job_comm_bcast(&run->world, &exit_code, sizeof exit_code, 0);
-    return exit_code;
+    if (run->options->dry_run) return show_plan(run);
+    status = job_segment_plan_create(&run->world, run->options, NULL, &run->plan);
+    if (status != IO_OK) return job_exit_leave(&run->world, status, exit_of_plan(status));
+    return segment_all(run);
 }
 
 /* A run that aborts leaves the folder to the next one, and nothing on the node's disk. */
@@ -211,6 +235,7 @@ static void free_run(segment_run *run)
     job_post_free(&run->post);
     job_queue_free(&run->queue);
     job_team_free(&run->team);
+    job_teams_free(&run->teams);
     job_segment_report_free(&run->report);
     job_segment_weights_free(&run->weights);
     job_segment_plan_free(&run->plan);

@@ -5,7 +5,7 @@
  *   segment_plan.c     header plan, what is already done, teams
  *   segment_dryrun.c   --dry-run
  *   segment_weights.c  weights, network, labels, what identifies them
- *   segment_reader.c   thread: cases -> batches of slices, bounded
+ *   segment_reader.c   two threads: cases -> opened cases -> batches of slices, bounded
  *   segment_loop.c     main thread: the network, the team, the queue
  *   segment_writer.c   thread: label maps -> files
  *   segment_report.c   rank 0: failed.tsv, tables, run.json, JSON lines, the done marker
@@ -21,6 +21,7 @@
 
 #include "io/labels.h"
 #include "io/manifest.h"
+#include "io/nifti.h"
 #include "io/tensors.h"
 #include "jobs/channel.h"
 #include "jobs/comm.h"
@@ -47,11 +48,12 @@ typedef struct segment_plan {
     io_manifest *manifest;
     int64_t *is_left_out; /* [n_cases] 1 when --only does not name it */
     char *old_failures;   /* rank 0: lines of earlier failed.tsv that this run leaves as they are; NULL for none */
-    int64_t *n_slices;    /* [n_cases] by the headers; 1 for a case whose header cannot be read: its failure is found when it is its turn */
-    int64_t *n_voxels;    /* [n_cases] 0 without a header, as the next */
-    int64_t *image_bytes; /* [n_cases] of the voxels in their own type */
-    int64_t *is_done;     /* [n_cases] 1 when finished by an earlier run */
-    int64_t *to_do;       /* [n_cases] slices still to be done, 0 for finished cases */
+    int64_t *n_slices; /* [n_cases] by the headers; 1 for a case that is left out or whose header cannot be read: its failure is found when
+                          it is its turn */
+    int64_t *n_voxels; /* [n_cases] 0 without a header, as the next */
+    int64_t *image_bytes;                /* [n_cases] of the voxels in their own type */
+    int64_t *is_done;                    /* [n_cases] 1 when finished by an earlier run */
+    int64_t *to_do;                      /* [n_cases] slices still to be done, 0 for finished cases */
     int64_t n_done, n_left, slices_left; /* of those not left out */
 } segment_plan;
 
@@ -83,6 +85,7 @@ typedef struct segment_work {
     uint8_t *share;                            /* members: [n_share][rows][cols] of label_bytes */
     int64_t *share_ks;                         /* members: [n_share] */
     int64_t n_share;                           /* slices of this rank */
+    double opening_s;                          /* from the file to a plan of its slices */
     double started, zoom_s, model_s, gather_s; /* seconds; zoom_s is the reader's until the last batch */
 } segment_work;
 
@@ -101,11 +104,13 @@ typedef struct segment_reader segment_reader;
 typedef struct segment_writer segment_writer;
 typedef struct segment_report segment_report;
 typedef struct segment_tables segment_tables;
+typedef struct segment_dry segment_dry;
 
 /* One rank's run. */
 typedef struct segment_run {
     const job_segment_options *options;
     job_comm world;
+    job_teams teams;
     job_team team;
     job_device_share share;
     segment_plan plan;
@@ -129,8 +134,9 @@ typedef struct segment_run {
 io_status job_segment_cases_find(const job_comm *world, const job_segment_options *options, segment_plan *plan);
 
 /* segment_plan.c */
-/* Collective. Rank 0 finds the cases, every rank reads some headers. */
-io_status job_segment_plan_create(const job_comm *world, const job_segment_options *options, segment_plan *out);
+/* Collective. Rank 0 finds the cases, every rank reads some headers; in a dry run rank 0 reads all, and shows each (dry is NULL elsewhere).
+ */
+io_status job_segment_plan_create(const job_comm *world, const job_segment_options *options, segment_dry *dry, segment_plan *out);
 void job_segment_plan_free(segment_plan *plan);
 /* Collective. Finds finished cases (all ranks share the reading). IO_ERR_STOPPED after a signal to any rank. */
 io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs *outputs, segment_plan *plan);
@@ -138,13 +144,20 @@ io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs 
 bool job_segment_plan_has_records(const job_comm *world, const pipe_outputs *outputs, const segment_plan *plan);
 /* Slices that a case of this grid has, once it is turned as asked. */
 int64_t job_segment_count_slices(const io_grid *grid, pipe_orient orient);
-int job_segment_team_size(const job_segment_options *options, const segment_plan *plan, int n_ranks);
+/* How the ranks are cut into teams; *out with job_teams_free. */
+io_status job_segment_teams(const job_segment_options *options, const segment_plan *plan, int n_ranks, job_teams *out);
 /* Batches of slices that are made ahead. */
 int job_segment_batches_ahead(int batch);
 /* Bytes that a rank needs at most: the network, the batches made ahead, its cases. */
 double job_segment_memory_estimate(const segment_run *run, const model_config *config);
-/* Prints the plan of --dry-run. Rank 0. *exit_code is JOB_EXIT_NOTHING when every case would fail. */
-io_status job_segment_dry_run(const segment_run *run, int *exit_code);
+
+/* segment_dryrun.c: rank 0. What can be wrong beside the cases is found first; then each case as its header is read; then the plan. */
+io_status job_segment_dry_begin(const segment_run *run, segment_dry **out);
+/* info NULL: the header cannot be read, io_last_error tells why. */
+void job_segment_dry_case(segment_dry *dry, const io_case *c, const io_nifti_info *info);
+/* *exit_code is JOB_EXIT_CASES when some cases would fail, JOB_EXIT_NOTHING when all would. */
+io_status job_segment_dry_end(segment_dry *dry, int *exit_code);
+void job_segment_dry_free(segment_dry **dry);
 
 /* segment_weights.c */
 /* Collective. Opens the files, infers the network, reads the labels and starts the hash thread of rank 0. */

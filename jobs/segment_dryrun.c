@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "io/file.h"
-#include "io/log.h"
 #include "io/memory.h"
 #include "io/nifti.h"
+#include "jobs/events.h"
 #include "jobs/exits.h"
 #include "jobs/segment.h"
 
@@ -14,11 +14,20 @@ enum { MAX_WARNINGS = 8, WARNING_BYTES = 160 };
 
 /* Parts of the measured register peak that the whole network reaches on CPUs; an estimate says so. */
 static const double reached_part = 0.75;
+/* Compressed bytes of a label map's voxel: they shrink at least fiftyfold. */
+static const double label_part = 0.02;
 
-typedef struct dry_totals {
+/* What the plan is made for, and what is found on the way. */
+struct segment_dry {
+    const segment_run *run;
+    model_config config;
+    job_teams teams;
+    int n_ranks, n_nodes, ranks_per_node;
     int64_t n_unreadable, n_suspicious;
     double output_bytes;
-} dry_totals;
+    double seconds_per_slice; /* 0: not known */
+    char *device_text;        /* what that is taken from, or why it is not known */
+};
 
 /* ViT-B with SAMed's adapter at rank 4 and nine channels (spec 1.1): what is planned with when no weights are given. */
 static void assume_vit_b(int image_size, model_config *out)
@@ -42,25 +51,67 @@ static void assume_vit_b(int image_size, model_config *out)
     for (int i = 2; i < 12; i += 3) out->is_global[i] = true;
 }
 
-static void show_case(const io_case *c, pipe_orient orient, dry_totals *totals)
+static void print_case(const io_case *c, const io_nifti_info *info, int64_t n_slices, char warnings[][WARNING_BYTES], int n_warnings)
 {
-    io_nifti_info info;
-    char warnings[MAX_WARNINGS][WARNING_BYTES];
-    int n_warnings;
-    double n_voxels;
+    printf("  %s: %lld x %lld x %lld %s, %lld slices\n", c->id, (long long)info->grid.dims[0], (long long)info->grid.dims[1],
+           (long long)info->grid.dims[2], io_datatype_name(info->datatype), (long long)n_slices);
+    for (int i = 0; i < n_warnings; i++) printf("    suspicious: %s\n", warnings[i]);
+}
 
-    if (io_nifti_read_info(c->path, &info) != IO_OK) {
-        totals->n_unreadable++;
-        printf("  %s: would fail: %s\n", c->id, io_last_error_text());
+static io_status put_list(io_json *event, const char *name, char texts[][WARNING_BYTES], int n)
+{
+    io_status status = IO_OK;
+    io_json *array = NULL;
+
+    IO_TRY(io_json_create_array(&array));
+    for (int i = 0; i < n && status == IO_OK; i++) status = io_json_add_text(array, texts[i]);
+    if (status == IO_OK) status = io_json_put(event, name, &array);
+    io_json_free(&array);
+    return status;
+}
+
+static void print_case_event(const io_case *c, const io_nifti_info *info, int64_t n_slices, char warnings[][WARNING_BYTES], int n_warnings)
+{
+    io_json *event = job_event_create(true, "case"), *dims = NULL;
+
+    if (!event) return;
+    (void)io_json_put_text(event, "case", c->id);
+    (void)io_json_put_text(event, "status", info ? "readable" : "would fail");
+    if (!info) (void)io_json_put_text(event, "text", io_last_error_text());
+    if (info && io_json_create_array(&dims) == IO_OK) {
+        for (int i = 0; i < 3; i++) (void)io_json_add_number(dims, (double)info->grid.dims[i]);
+        (void)io_json_put(event, "dims", &dims);
+        (void)io_json_put_text(event, "type", io_datatype_name(info->datatype));
+        (void)io_json_put_number(event, "slices", (double)n_slices);
+        (void)put_list(event, "suspicious", warnings, n_warnings);
+    }
+    io_json_free(&dims);
+    job_event_print(&event);
+}
+
+void job_segment_dry_case(segment_dry *dry, const io_case *c, const io_nifti_info *info)
+{
+    const bool is_json = dry->run->options->json;
+    char warnings[MAX_WARNINGS][WARNING_BYTES];
+    int64_t n_slices;
+    int n_warnings;
+
+    if (!info) {
+        dry->n_unreadable++;
+        if (is_json)
+            print_case_event(c, NULL, 0, NULL, 0);
+        else
+            printf("  %s: would fail: %s\n", c->id, io_last_error_text());
         return;
     }
-    n_warnings = io_nifti_check(&info, warnings, MAX_WARNINGS);
-    n_voxels = (double)info.grid.dims[0] * (double)info.grid.dims[1] * (double)info.grid.dims[2];
-    totals->output_bytes += n_voxels * 0.02; /* label maps shrink at least fiftyfold */
-    printf("  %s: %lld x %lld x %lld %s, %lld slices\n", c->id, (long long)info.grid.dims[0], (long long)info.grid.dims[1],
-           (long long)info.grid.dims[2], io_datatype_name(info.datatype), (long long)job_segment_count_slices(&info.grid, orient));
-    totals->n_suspicious += n_warnings > 0;
-    for (int i = 0; i < n_warnings; i++) printf("    suspicious: %s\n", warnings[i]);
+    n_warnings = io_nifti_check(info, warnings, MAX_WARNINGS);
+    n_slices = job_segment_count_slices(&info->grid, dry->run->options->pipe.orient);
+    dry->n_suspicious += n_warnings > 0;
+    dry->output_bytes += (double)info->grid.dims[0] * (double)info->grid.dims[1] * (double)info->grid.dims[2] * label_part;
+    if (is_json)
+        print_case_event(c, info, n_slices, warnings, n_warnings);
+    else
+        print_case(c, info, n_slices, warnings, n_warnings);
 }
 
 static io_status find_config(const job_segment_options *options, model_config *config)
@@ -92,54 +143,109 @@ double job_segment_memory_estimate(const segment_run *run, const model_config *c
     return network + images + SEGMENT_MAX_HELD * largest;
 }
 
-static void print_memory(const segment_run *run, const model_config *config)
+static void print_memory(const segment_dry *dry)
 {
-    const double per_rank = job_segment_memory_estimate(run, config), per_node = per_rank * run->share.local_size;
+    const segment_run *run = dry->run;
+    const double per_rank = job_segment_memory_estimate(run, &dry->config), per_node = per_rank * dry->ranks_per_node;
 
-    printf("memory: about %.0f MB per rank, %.0f MB on this node\n", per_rank / 1e6, per_node / 1e6);
+    printf("memory: about %.0f MB per rank, %.0f MB per node with %d rank%s\n", per_rank / 1e6, per_node / 1e6, dry->ranks_per_node,
+           dry->ranks_per_node == 1 ? "" : "s");
     if (run->share.memory_limit && per_node > (double)run->share.memory_limit)
-        printf("  too much: the cgroup allows %.0f MB; use fewer ranks per node or ask for more memory\n",
+        printf("  more than the %.0f MB that the cgroup allows here; use fewer ranks per node or ask for more memory\n",
                (double)run->share.memory_limit / 1e6);
 }
 
-static void print_disk(const segment_run *run, const dry_totals *totals)
+static void print_gpus(const segment_dry *dry)
 {
-    uint64_t free_bytes = 0, total_bytes = 0;
-    const char *folder = io_folder_exists(run->options->output) ? run->options->output : ".";
+    const int n_gpus = dry->run->options->gpus_per_node, n_ranks = dry->ranks_per_node;
 
-    if (io_disk_free(folder, &free_bytes, &total_bytes) != IO_OK) return;
-    printf("disk: about %.1f MB for label maps, %.0f MB free\n", totals->output_bytes / 1e6, (double)free_bytes / 1e6);
-    if (totals->output_bytes > (double)free_bytes) printf("  too little room in %s\n", run->options->output);
+    if (n_gpus == 0) return;
+    if (n_ranks > n_gpus)
+        printf("GPUs: %d ranks share %d on a node, which needs --share-gpu; one rank per GPU is as fast\n", n_ranks, n_gpus);
+    else if (n_ranks < n_gpus)
+        printf("GPUs: %d of %d on a node stay idle; start one rank per GPU (--ranks %d)\n", n_gpus - n_ranks, n_gpus,
+               n_gpus * dry->n_nodes);
+    else
+        printf("GPUs: one rank on each of the %d of a node\n", n_gpus);
 }
 
-static void print_time(const segment_run *run, const model_config *config)
+/* The output folder, or the one it would be made in. */
+static void find_disk(const char *folder, uint64_t *free_bytes)
 {
-    model_device *device = NULL;
-    double seconds_per_slice, total;
+    char place[4096];
+    uint64_t total_bytes;
+
+    snprintf(place, sizeof place, "%s", folder);
+    while (!io_folder_exists(place) && strchr(place, '/')) {
+        char *slash = strrchr(place, '/');
+        slash[slash == place] = '\0';
+    }
+    *free_bytes = 0;
+    (void)io_disk_free(io_folder_exists(place) ? place : ".", free_bytes, &total_bytes);
+}
+
+static void print_disk(const segment_dry *dry)
+{
+    uint64_t free_bytes;
+
+    find_disk(dry->run->options->output, &free_bytes);
+    printf("disk: about %.1f MB for label maps, %.0f MB free\n", dry->output_bytes / 1e6, (double)free_bytes / 1e6);
+    if (dry->output_bytes > (double)free_bytes) printf("  too little room in %s\n", dry->run->options->output);
+}
+
+/* Seconds of the whole, 0 when not known: the same simulation by which a run chooses its teams. */
+static double find_seconds(const segment_dry *dry)
+{
+    const segment_plan *plan = &dry->run->plan;
+    double slices = 0;
+
+    if (dry->seconds_per_slice == 0) return 0;
+    if (job_teams_simulate(plan->to_do, plan->manifest->n_cases, 0, &dry->teams, &slices) != IO_OK) return 0;
+    return slices * dry->seconds_per_slice;
+}
+
+static void print_time(const segment_dry *dry)
+{
     char text[32];
 
-    if (model_device_open(run->options->device, run->share.local_rank, run->options->precision, run->share.n_threads, &device) != IO_OK) {
-        printf("time: not known: %s\n", io_last_error_text());
+    if (dry->seconds_per_slice == 0) {
+        printf("time: not known (%s); give --seconds-per-slice\n", dry->device_text);
         return;
     }
-    seconds_per_slice = model_sam_flop(config) / (model_device_peak_gflops(device) * 1e9 * reached_part);
-    total = seconds_per_slice * (double)run->plan.slices_left / run->world.size;
-    job_duration_text(total, text);
-    printf("time: about %s, if a slice takes %.2f s (%.0f %% of this machine's measured peak; samed bench measures it)\n", text,
-           seconds_per_slice, 100 * reached_part);
-    printf("device: %s\n", device->description);
-    model_device_free(&device);
+    job_duration_text(find_seconds(dry), text);
+    printf("time: about %s, if a rank takes %.3g s for a slice (%s)\n", text, dry->seconds_per_slice, dry->device_text);
 }
 
-static void print_done(const segment_run *run)
+/* From the user, or from this machine's peak. */
+static io_status find_speed(segment_dry *dry)
 {
-    const pipe_outputs outputs = {.folder = run->options->output};
+    const job_segment_options *options = dry->run->options;
+    const job_device_share *share = &dry->run->share;
+    model_device *device = NULL;
+    char text[256];
+
+    if (options->seconds_per_slice > 0) {
+        dry->seconds_per_slice = options->seconds_per_slice;
+        return io_string_copy("--seconds-per-slice", &dry->device_text);
+    }
+    if (model_device_open(options->device, share->local_rank, options->precision, share->n_threads, &device) != IO_OK)
+        return io_string_copy(io_last_error_text(), &dry->device_text);
+    dry->seconds_per_slice = model_sam_flop(&dry->config) / (model_device_peak_gflops(device) * 1e9 * reached_part);
+    snprintf(text, sizeof text, "%.0f %% of this machine's measured peak, %s; samed bench measures it", 100 * reached_part,
+             device->description);
+    model_device_free(&device);
+    return io_string_copy(text, &dry->device_text);
+}
+
+static int64_t count_records(const segment_dry *dry)
+{
+    const segment_plan *plan = &dry->run->plan;
+    const pipe_outputs outputs = {.folder = dry->run->options->output};
     int64_t n_records = 0;
 
-    for (size_t i = 0; i < run->plan.manifest->n_cases; i++) n_records += pipe_case_has_record(&outputs, run->plan.manifest->cases[i].id);
-    if (n_records > 0)
-        printf("finished before: %lld have a record in %s; each is verified and skipped if nothing changed\n", (long long)n_records,
-               run->options->output);
+    for (size_t i = 0; i < plan->manifest->n_cases; i++)
+        n_records += !plan->is_left_out[i] && pipe_case_has_record(&outputs, plan->manifest->cases[i].id);
+    return n_records;
 }
 
 /* Label names that the run would refuse. */
@@ -152,29 +258,109 @@ static io_status check_labels(const char *path)
     return status;
 }
 
-io_status job_segment_dry_run(const segment_run *run, int *exit_code)
+static void print_plan(const segment_dry *dry)
 {
-    const segment_plan *plan = &run->plan;
-    dry_totals totals = {0};
-    model_config config;
+    const segment_run *run = dry->run;
+    const int64_t n_records = count_records(dry);
+    const int largest = job_teams_size(&dry->teams, 0);
     char name[32];
-    int team_size;
 
-    IO_TRY(find_config(run->options, &config));
-    IO_TRY(check_labels(run->options->labels));
-    model_config_name(&config, name);
-    printf("cases:\n");
-    for (size_t i = 0; i < plan->manifest->n_cases; i++) show_case(&plan->manifest->cases[i], run->options->pipe.orient, &totals);
-    team_size = job_segment_team_size(run->options, plan, run->world.size);
-    printf("plan: %zu cases (%lld unreadable, %lld suspicious), %lld slices, %d rank%s, teams of %d, %d thread%s per rank\n",
-           plan->manifest->n_cases, (long long)totals.n_unreadable, (long long)totals.n_suspicious, (long long)plan->slices_left,
-           run->world.size, run->world.size == 1 ? "" : "s", team_size, run->share.n_threads, run->share.n_threads == 1 ? "" : "s");
-    printf("network: %s%s, %d classes, %d pixels, %s\n", name, run->options->sam ? "" : " (assumed: no --sam given)", config.n_channels,
-           config.image_size, job_precision_name(run->options->precision));
-    print_done(run);
-    print_memory(run, &config);
-    print_disk(run, &totals);
-    print_time(run, &config);
-    *exit_code = totals.n_unreadable == (int64_t)plan->manifest->n_cases ? JOB_EXIT_NOTHING : JOB_EXIT_DONE;
+    model_config_name(&dry->config, name);
+    printf("plan: %lld cases (%lld unreadable, %lld suspicious), %lld slices, %d rank%s on %d node%s in %d team%s of%s %d\n",
+           (long long)run->plan.n_left, (long long)dry->n_unreadable, (long long)dry->n_suspicious, (long long)run->plan.slices_left,
+           dry->n_ranks, dry->n_ranks == 1 ? "" : "s", dry->n_nodes, dry->n_nodes == 1 ? "" : "s", dry->teams.n,
+           dry->teams.n == 1 ? "" : "s", largest * dry->teams.n == dry->n_ranks ? "" : " up to", largest);
+    printf("network: %s%s, %d classes, %d pixels, %s\n", name, run->options->sam ? "" : " (assumed: no --sam given)",
+           dry->config.n_channels, dry->config.image_size, job_precision_name(run->options->precision));
+    if (n_records > 0)
+        printf("finished before: %lld have a record in %s; each is verified and skipped if nothing changed\n", (long long)n_records,
+               run->options->output);
+    print_memory(dry);
+    print_gpus(dry);
+    print_disk(dry);
+    print_time(dry);
+}
+
+static void print_plan_event(const segment_dry *dry)
+{
+    const segment_run *run = dry->run;
+    const double per_rank = job_segment_memory_estimate(run, &dry->config), seconds = find_seconds(dry);
+    io_json *event = job_event_create(true, "plan");
+    uint64_t free_bytes;
+
+    if (!event) return;
+    find_disk(run->options->output, &free_bytes);
+    (void)io_json_put_number(event, "cases", (double)run->plan.n_left);
+    (void)io_json_put_number(event, "unreadable", (double)dry->n_unreadable);
+    (void)io_json_put_number(event, "suspicious", (double)dry->n_suspicious);
+    (void)io_json_put_number(event, "slices", (double)run->plan.slices_left);
+    (void)io_json_put_number(event, "with_record", (double)count_records(dry));
+    (void)io_json_put_number(event, "ranks", dry->n_ranks);
+    (void)io_json_put_number(event, "nodes", dry->n_nodes);
+    (void)io_json_put_number(event, "ranks_per_node", dry->ranks_per_node);
+    (void)io_json_put_number(event, "gpus_per_node", run->options->gpus_per_node);
+    (void)io_json_put_number(event, "teams", dry->teams.n);
+    (void)io_json_put_number(event, "largest_team", job_teams_size(&dry->teams, 0));
+    (void)io_json_put_number(event, "memory_bytes_per_rank", floor(per_rank));
+    (void)io_json_put_number(event, "memory_bytes_per_node", floor(per_rank * dry->ranks_per_node));
+    (void)io_json_put_number(event, "output_bytes", floor(dry->output_bytes));
+    (void)io_json_put_number(event, "free_bytes", (double)free_bytes);
+    (void)io_json_put_number(event, "seconds_per_slice", dry->seconds_per_slice > 0 ? dry->seconds_per_slice : NAN);
+    (void)io_json_put_number(event, "seconds", seconds > 0 ? seconds : NAN);
+    job_event_print(&event);
+}
+
+/* Ranks and nodes of the plan: what is asked for, else what is here. */
+static void set_size(segment_dry *dry)
+{
+    const job_segment_options *options = dry->run->options;
+
+    dry->n_ranks = options->n_ranks ? options->n_ranks : dry->run->world.size;
+    dry->n_nodes = options->n_nodes ? options->n_nodes : 1;
+    if (dry->n_nodes > dry->n_ranks) dry->n_nodes = dry->n_ranks;
+    dry->ranks_per_node = (dry->n_ranks + dry->n_nodes - 1) / dry->n_nodes;
+    if (!options->n_ranks && !options->n_nodes && dry->run->share.local_size < dry->n_ranks) { /* started on several nodes */
+        dry->ranks_per_node = dry->run->share.local_size;
+        dry->n_nodes = (dry->n_ranks + dry->ranks_per_node - 1) / dry->ranks_per_node;
+    }
+}
+
+io_status job_segment_dry_begin(const segment_run *run, segment_dry **out)
+{
+    io_status status = IO_OK;
+    segment_dry *dry = NULL;
+
+    IO_TRY_GOTO(status, done, io_alloc(1, sizeof *dry, (void **)&dry));
+    dry->run = run;
+    set_size(dry);
+    IO_TRY_GOTO(status, done, find_config(run->options, &dry->config));
+    IO_TRY_GOTO(status, done, check_labels(run->options->labels));
+    IO_TRY_GOTO(status, done, find_speed(dry));
+    if (!run->options->json) printf("cases:\n");
+    *out = dry;
+    dry = NULL;
+done:
+    job_segment_dry_free(&dry);
+    return status;
+}
+
+io_status job_segment_dry_end(segment_dry *dry, int *exit_code)
+{
+    const segment_run *run = dry->run;
+
+    IO_TRY(job_segment_teams(run->options, &run->plan, dry->n_ranks, &dry->teams));
+    if (run->options->json)
+        print_plan_event(dry);
+    else
+        print_plan(dry);
+    *exit_code = dry->n_unreadable == 0 ? JOB_EXIT_DONE : dry->n_unreadable < run->plan.n_left ? JOB_EXIT_CASES : JOB_EXIT_NOTHING;
     return IO_OK;
+}
+
+void job_segment_dry_free(segment_dry **dry)
+{
+    if (!dry || !*dry) return;
+    job_teams_free(&(*dry)->teams);
+    io_free(&(*dry)->device_text);
+    io_free(dry);
 }

@@ -12,8 +12,7 @@
 #include "jobs/stop.h"
 
 enum {
-    ASK_BEFORE = 12, /* slices left of a rank's share when the leader asks for the next case: time for the answer and for reading it */
-    WAIT_MS = 20     /* how long rank 0 leaves the queue unattended while it waits for a slice */
+    WAIT_MS = 20 /* how long rank 0 leaves the queue unattended while it waits for a slice */
 };
 
 /* A signal leaves 30 s at least on most clusters; a case that can be finished within this is. */
@@ -31,6 +30,7 @@ typedef struct loop_state {
     job_announcement next;
     bool has_asked, has_announced, has_read_ahead;
     int64_t n_reported; /* slices of this case that rank 0 knows of */
+    double reported;    /* seconds, monotonic: when it heard last */
 } loop_state;
 
 static void abort_run(segment_run *run, int64_t case_index, const char *text)
@@ -266,27 +266,38 @@ static io_status prepare_case(loop_state *state)
     return io_alloc((size_t)work->n_share, state->slice_bytes, (void **)&work->share);
 }
 
-/* Progress of the team, judged by the leader's own share. */
+/* Progress of the team, judged by the leader's own share; not more often than rank 0 can hear of so many teams. */
 static void tell_progress(loop_state *state, int64_t n_share_done)
 {
     const segment_run *run = state->run;
+    const double now = job_time_now();
     int64_t n = n_share_done * run->team.comm.size;
 
     if (run->team.comm.rank != 0) return;
+    if (n_share_done < state->work->n_share && now - state->reported < job_queue_news_every(run->team.n_teams)) return;
     if (n > state->work->body->n_slices) n = state->work->body->n_slices;
     job_post_progress(run->post, n - state->n_reported);
     state->n_reported = n;
+    state->reported = now;
+}
+
+/* n_done slices of this case took seconds. One batch at least is left: it may be the whole case. */
+static int64_t find_ask_before(const loop_state *state, int64_t n_done, double seconds)
+{
+    const int64_t n = job_queue_ask_before(state->work->opening_s, n_done > 0 ? seconds / (double)n_done : 0);
+    return n > state->run->batch ? n : state->run->batch;
 }
 
 /* This rank's share, batch by batch, until the reader's END. */
 static io_status segment_share(loop_state *state)
 {
-    const int ask_before = state->run->batch > ASK_BEFORE ? state->run->batch : ASK_BEFORE;
+    const double started = job_time_now();
     io_status status = IO_OK;
     segment_work *work = state->work;
 
     for (segment_item item = take_item(state); item.kind != SEGMENT_END; item = take_item(state)) {
         const int64_t n_left = work->n_share - item.first;
+        const int64_t ask_before = find_ask_before(state, item.first, job_time_now() - started);
         advance_next(state, n_left <= ask_before); /* before the call too: one batch may be the whole case */
         if (status == IO_OK && would_take_too_long(state, n_left))
             status = IO_FAIL(IO_ERR_STOPPED, "dropped for %s: %lld slices were left", job_stop_name(), (long long)n_left);

@@ -1,4 +1,5 @@
-/* The reader thread: opens cases and makes batches of slices, a bounded number ahead of the network. See segment.h. */
+/* Two threads: one opens cases, the other makes batches of slices of them, a bounded number ahead of the network. The next case is thus
+ * read and inflated while slices of this one are still made: on a fast device that takes as long as computing them. See segment.h. */
 #include <stdio.h>
 #include <string.h>
 
@@ -16,14 +17,15 @@ enum {
 struct segment_reader {
     const segment_run *run;
     job_channel *cases;   /* int64_t, from the main thread */
+    job_channel *opened;  /* segment_work *, from the opener to the reader */
     job_channel *items;   /* segment_item, to the main thread */
     job_channel *buffers; /* void *, empty ones */
     void *slices;         /* [batches ahead][buffer_bytes]; of the device, if it takes raw slices */
     size_t buffer_bytes;
     void *scratch; /* of the case under way */
-    pthread_t thread;
-    bool is_running;
-    bool has_told_full; /* the scratch folder */
+    pthread_t opener, reader;
+    bool has_opener, has_reader;
+    bool has_told_full; /* opener: the scratch folder */
 };
 
 void job_segment_work_free(segment_work **work)
@@ -88,15 +90,16 @@ static io_status open_body(segment_reader *reader, segment_work *work)
     const io_case *c = &run->plan.manifest->cases[work->case_index];
 
     IO_TRY(open_volume(reader, c, work));
-    IO_TRY(check_room(reader, work));
-    return io_alloc(pipe_slices_scratch_bytes(work->body->slices), 1, &reader->scratch);
+    return check_room(reader, work);
 }
 
 static void open_case(segment_reader *reader, segment_work *work)
 {
+    work->started = job_time_now();
     work->stage = "read";
     work->status = open_body(reader, work);
     if (work->status != IO_OK) snprintf(work->text, sizeof work->text, "%s", io_last_error_text());
+    work->opening_s = job_time_now() - work->started;
 }
 
 static void fill_images(const segment_reader *reader, const segment_work *work, segment_item *item)
@@ -144,34 +147,51 @@ static bool make_batches(segment_reader *reader, segment_work *work)
     return true;
 }
 
-static bool read_case(segment_reader *reader, int64_t case_index)
+static void *open_cases(void *argument)
+{
+    segment_reader *reader = argument;
+    int64_t case_index;
+
+    while (job_channel_pop(reader->cases, &case_index, -1)) {
+        segment_work *work = NULL;
+        if (io_alloc(1, sizeof *work, (void **)&work) != IO_OK) job_abort(JOB_EXIT_RUN, "the reader has no memory left");
+        work->case_index = case_index;
+        atomic_init(&work->is_dropped, false);
+        open_case(reader, work);
+        if (job_channel_push(reader->opened, &work)) continue;
+        job_segment_work_free(&work); /* the run ends: nobody will take it */
+        break;
+    }
+    return NULL;
+}
+
+static bool read_case(segment_reader *reader, segment_work *work)
 {
     const pipe_outputs *outputs = &reader->run->outputs;
-    segment_item item = {.kind = SEGMENT_OPENED};
+    segment_item item = {.kind = SEGMENT_OPENED, .work = work};
     bool goes_on;
 
-    if (io_alloc(1, sizeof *item.work, (void **)&item.work) != IO_OK) job_abort(JOB_EXIT_RUN, "the reader has no memory left");
-    item.work->case_index = case_index;
-    item.work->started = job_time_now();
-    atomic_init(&item.work->is_dropped, false);
-    open_case(reader, item.work);
+    if (work->status == IO_OK) {
+        work->status = io_alloc(pipe_slices_scratch_bytes(work->body->slices), 1, &reader->scratch);
+        if (work->status != IO_OK) snprintf(work->text, sizeof work->text, "%s", io_last_error_text());
+    }
     goes_on = job_channel_push(reader->items, &item);
-    if (goes_on && item.work->status == IO_OK) goes_on = make_batches(reader, item.work);
+    if (goes_on && work->status == IO_OK) goes_on = make_batches(reader, work);
     io_free(&reader->scratch);
-    if (item.work->body && !outputs->preview && !outputs->stats) pipe_case_drop_voxels(item.work->body);
+    if (work->body && !outputs->preview && !outputs->stats) pipe_case_drop_voxels(work->body);
     item.kind = SEGMENT_END;
     goes_on = goes_on && job_channel_push(reader->items, &item);
-    if (!goes_on) job_segment_work_free(&item.work); /* the run ends: nobody will take it */
+    if (!goes_on) job_segment_work_free(&work); /* the run ends: nobody will take it */
     return goes_on;
 }
 
 static void *read_cases(void *argument)
 {
     segment_reader *reader = argument;
-    int64_t case_index;
+    segment_work *work;
 
-    while (job_channel_pop(reader->cases, &case_index, -1))
-        if (!read_case(reader, case_index)) break;
+    while (job_channel_pop(reader->opened, &work, -1))
+        if (!read_case(reader, work)) break;
     return NULL;
 }
 
@@ -229,6 +249,12 @@ static void free_buffers(segment_reader *reader)
         io_free(&reader->slices);
 }
 
+static io_status start_thread(void *(*run)(void *), segment_reader *reader, pthread_t *thread, bool *is_running)
+{
+    *is_running = pthread_create(thread, NULL, run, reader) == 0;
+    return *is_running ? IO_OK : IO_FAIL(IO_ERR_MEMORY, "the reader threads cannot be started; raise the limit on processes (ulimit -u)");
+}
+
 io_status job_segment_reader_start(const segment_run *run, segment_reader **out)
 {
     io_status status = IO_OK;
@@ -237,14 +263,12 @@ io_status job_segment_reader_start(const segment_run *run, segment_reader **out)
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *reader, (void **)&reader));
     reader->run = run;
     IO_TRY_GOTO(status, done, job_channel_create(MAX_CASES_AHEAD, sizeof(int64_t), &reader->cases));
+    IO_TRY_GOTO(status, done, job_channel_create(MAX_CASES_AHEAD, sizeof(segment_work *), &reader->opened));
     IO_TRY_GOTO(status, done, job_channel_create(SEGMENT_AHEAD + 2, sizeof(segment_item), &reader->items));
     IO_TRY_GOTO(status, done, job_channel_create(SEGMENT_AHEAD, sizeof(void *), &reader->buffers));
     IO_TRY_GOTO(status, done, fill_buffers(reader));
-    if (pthread_create(&reader->thread, NULL, read_cases, reader) != 0) {
-        status = IO_FAIL(IO_ERR_MEMORY, "the reader thread cannot be started; raise the limit on processes (ulimit -u)");
-        goto done;
-    }
-    reader->is_running = true;
+    IO_TRY_GOTO(status, done, start_thread(open_cases, reader, &reader->opener, &reader->has_opener));
+    IO_TRY_GOTO(status, done, start_thread(read_cases, reader, &reader->reader, &reader->has_reader));
     *out = reader;
     reader = NULL;
 done:
@@ -267,20 +291,29 @@ void job_segment_reader_return(segment_reader *reader, void *slices)
     (void)job_channel_push(reader->buffers, &slices);
 }
 
-void job_segment_reader_free(segment_reader **reader)
+/* Both threads find their channels closed and end; what was under way between them is freed. */
+static void join_threads(segment_reader *reader)
 {
     segment_item item;
+    segment_work *work;
 
+    job_channel_close(reader->cases);
+    job_channel_close(reader->opened);
+    job_channel_close(reader->items);
+    job_channel_close(reader->buffers);
+    pthread_join(reader->opener, NULL);
+    if (reader->has_reader) pthread_join(reader->reader, NULL);
+    while (job_channel_pop(reader->opened, &work, 0)) job_segment_work_free(&work);
+    while (job_channel_pop(reader->items, &item, 0))
+        if (item.kind == SEGMENT_END) job_segment_work_free(&item.work);
+}
+
+void job_segment_reader_free(segment_reader **reader)
+{
     if (!reader || !*reader) return;
-    if ((*reader)->is_running) {
-        job_channel_close((*reader)->cases);
-        job_channel_close((*reader)->items);
-        job_channel_close((*reader)->buffers);
-        pthread_join((*reader)->thread, NULL);
-        while (job_channel_pop((*reader)->items, &item, 0))
-            if (item.kind == SEGMENT_END) job_segment_work_free(&item.work);
-    }
+    if ((*reader)->has_opener) join_threads(*reader);
     job_channel_free(&(*reader)->cases);
+    job_channel_free(&(*reader)->opened);
     job_channel_free(&(*reader)->items);
     job_channel_free(&(*reader)->buffers);
     free_buffers(*reader);

@@ -42,7 +42,7 @@ static io_status write_cases(const segment_run *run)
     if (!out) return IO_FAIL_ERRNO("cases.tsv");
     fprintf(out, "case\tslices\tstate\n");
     for (size_t i = 0; i < plan->manifest->n_cases; i++)
-        fprintf(out, "%s\t%lld\t%s\n", plan->manifest->cases[i].id, (long long)plan->n_slices[i],
+        fprintf(out, "%s\t%lld\t%s\n", plan->manifest->cases[i].id, plan->is_left_out[i] ? 0LL : (long long)plan->n_slices[i],
                 plan->is_left_out[i] ? "left_out"
                 : plan->is_done[i]   ? "done_before"
                                      : "to_do");

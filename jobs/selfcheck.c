@@ -70,8 +70,8 @@ static void log_cards(const rank_card *cards, int n, int team_size)
 {
     int n_lines = 0;
 
-    io_log(IO_LOG_INFO, "%d rank%s on %d host%s, teams of %d", n, n == 1 ? "" : "s", count_hosts(cards, n),
-           count_hosts(cards, n) == 1 ? "" : "s", team_size);
+    io_log(IO_LOG_INFO, "%d rank%s on %d host%s, teams of %s%d", n, n == 1 ? "" : "s", count_hosts(cards, n),
+           count_hosts(cards, n) == 1 ? "" : "s", team_size > 1 && team_size < n ? "up to " : "", team_size);
     for (int first = 0, last; first < n; first = last + 1) {
         last = first;
         while (last + 1 < n && are_alike(&cards[first], &cards[last + 1])) last++;

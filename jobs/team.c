@@ -8,11 +8,10 @@
 
 enum { TAG_NUMBERS = 11, TAG_LABELS = 12 };
 
-void job_team_create(const job_comm *world, int size, job_team *out)
+void job_team_create(const job_comm *world, const job_teams *teams, job_team *out)
 {
-    if (size > world->size) size = world->size;
-    out->index = world->rank / size;
-    out->n_teams = (world->size + size - 1) / size;
+    out->n_teams = teams ? teams->n : world->size;
+    out->index = teams ? job_teams_of(teams, world->rank) : world->rank;
     job_comm_split(world, out->index, world->rank, &out->comm);
     job_comm_split(world, out->index, world->rank, &out->steer);
 }

@@ -3,6 +3,7 @@
 #define JOBS_TEAM_H
 
 #include "jobs/comm.h"
+#include "jobs/queue.h"
 
 typedef struct job_team {
     job_comm comm;  /* the team's ranks; rank 0 leads */
@@ -11,8 +12,8 @@ typedef struct job_team {
     int n_teams;
 } job_team;
 
-/* Collective over all ranks. Teams of size consecutive ranks (the last may be smaller). */
-void job_team_create(const job_comm *world, int size, job_team *out);
+/* Collective over all ranks. teams (borrowed for the call) are the same on all ranks; NULL: each rank is its own. */
+void job_team_create(const job_comm *world, const job_teams *teams, job_team *out);
 /* Collective over the team. */
 void job_team_free(job_team *team);
 

@@ -2,7 +2,9 @@
 import gzip
 import json
 import os
+import shutil
 import struct
+import subprocess
 import unittest
 
 import samed
@@ -141,15 +143,55 @@ class DryRun(unittest.TestCase):
             os.link(os.path.join(folder, IMAGES, name), os.path.join(images, name))
         with open(os.path.join(images, "bad.nii"), "wb") as stream:
             stream.write(b"no image")
-        process = samed.check(samed.run("segment", "-i", images, "-o", out, "-n", "--threads", 1))
+        process = samed.check(samed.run("segment", "-i", images, "-o", out, "-n", "--threads", 1), 3)
         self.assertIn("6 cases (1 unreadable", process.stdout)
         self.assertIn("bad: would fail", process.stdout)
         for word in ("memory:", "disk:", "time:", "slices"):
             self.assertIn(word, process.stdout)
         self.assertFalse(os.path.exists(out), "a dry run made its output folder")
+        process = samed.check(samed.run("segment", "-i", images, "-o", out, "-n", "--threads", 1, "--json", ranks=2), 3)
+        *cases, plan = [json.loads(line) for line in process.stdout.splitlines()]
+        self.assertEqual([case["case"] for case in cases if case["status"] == "would fail"], ["bad"])
+        self.assertEqual((len(cases), plan["event"], plan["cases"], plan["unreadable"], plan["ranks"]), (6, "plan", 6, 1, 2))
+        self.assertEqual(plan["slices"], 1 + sum(case.get("slices", 0) for case in cases))
 
     def plan(self, *arguments, code=0):
         return samed.check(samed.run("segment", *arguments, "-o", samed.path("dry.none"), "-n", "--threads", 1), code).stdout
+
+    def test_headers_are_read_once(self):
+        image = os.path.join(samed.study(), IMAGES, "c0.nii.gz")
+        if not shutil.which("strace"):
+            self.skipTest("strace is not here")
+        log = samed.path("opens")
+        command = ["strace", "-f", "-e", "trace=openat", "-o", log, *samed.command(["segment", "-i", image, "-o", samed.path("dry.none"), "-n"], 0)]
+        subprocess.run(command, env=samed.environment(with_mpi=True), stdout=subprocess.DEVNULL, check=True, timeout=60)
+        with open(log, encoding="utf-8") as stream:
+            self.assertEqual(sum("c0.nii.gz" in line for line in stream), 1)
+
+    def test_plan_for_a_cluster(self):
+        """Ranks, nodes and GPUs that are not here; the time is that of the longest team."""
+        image = samed.path("long.nii")
+        samed.write_nifti(image, (8, 8, 100), payload=bytes(8 * 8 * 100 * 2))
+        options = ["-i", image, "--ranks", 8, "--nodes", 2, "--gpus-per-node", 4, "--seconds-per-slice", 6]
+        text = self.plan(*options)
+        self.assertIn("8 ranks on 2 nodes in 1 team of 8", text)
+        self.assertIn("one rank on each of the 4 of a node", text)
+        plan = json.loads(self.plan(*options, "--json").splitlines()[-1])
+        self.assertEqual((plan["ranks"], plan["ranks_per_node"], plan["teams"], plan["seconds_per_slice"]), (8, 4, 1, 6))
+        self.assertTrue(13 * 6 <= plan["seconds"] <= 14 * 6, plan)  # 13 slices for the rank with most
+        self.assertEqual(plan["memory_bytes_per_node"] // plan["memory_bytes_per_rank"], 4)
+        self.assertIn("8 ranks share 4", self.plan(*options[:4], "--gpus-per-node", 4))
+        self.assertIn("2 of 4 on a node stay idle", self.plan("-i", image, "--ranks", 4, "--nodes", 2, "--gpus-per-node", 4))
+        self.assertIn("--dry-run", samed.check(samed.segment(samed.study(), samed.path("x"), "--nodes", 2), 2).stderr)
+
+    def test_suspicious_headers(self):
+        image = samed.path("odd.nii")
+        samed.write_nifti(image, (8, 8, 3), payload=bytes(384))
+        with open(image, "r+b") as stream:
+            stream.seek(80)
+            stream.write(struct.pack("<f", 0))  # pixdim[1]
+        self.assertIn("suspicious: pixdim[1] is 0", self.plan("-i", image))
+        self.assertTrue(json.loads(self.plan("-i", image, "--json").splitlines()[0])["suspicious"])
 
     def test_turned_volumes_have_the_slices_of_their_turned_axis(self):
         """Stored with its first axis running upwards: 5 slices natively, 9 from feet to head."""
