@@ -45,8 +45,10 @@ if [ -f "$mr" ]; then
 fi
 
 printf '\nFour patients that the training never saw:\n\n  %-14s %5s %9s\n' organ DSC 'HD95 mm'
-awk -F, '$3 == "reloaded" && $2 == "dsc" { dsc[$1] = $9 }
-    $3 == "reloaded" && $2 == "hd95" { printf "  %-14s %5.3f %9.1f\n", $1, dsc[$1], $9 }' "$folder/report/summary.csv"
+awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) column[$i] = i }
+    $column["convention"] != "reloaded" { next }
+    $column["metric"] == "dsc" { dsc[$1] = $column["mean"] }
+    $column["metric"] == "hd95" { printf "  %-14s %5.3f %9.1f\n", $1, dsc[$1], $column["mean"] }' "$folder/report/summary.csv"
 printf '\nLook at:\n'
 tell() { printf '  %s\n      %s\n' "$folder/$1" "$2"; }
 tell report/report.html 'scores, box plots, the worst cases with contours of truth and prediction'

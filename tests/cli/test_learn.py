@@ -23,15 +23,15 @@ def rows_of(*parts):
         return list(csv.DictReader(stream))
 
 
-def measure(name, images, study, sam, adapter):
-    """{organ: mean DSC} of these cases of a study, {id: image}."""
-    maps, report = samed.path(f"learn.{name}.maps"), samed.path(f"learn.{name}.report")
+def measure(folder, images, study, options):
+    """{organ: mean DSC} of these cases of a study, {id: image}, segmented with these options; folder is where the files begin."""
+    maps, report = folder + ".maps", folder + ".report"
     listed, pairs = maps + ".tsv", report + ".tsv"
     with open(listed, "w", encoding="utf-8") as stream, open(pairs, "w", encoding="utf-8") as pair_stream:
         for case, image in images.items():
             print(case, image, sep="\t", file=stream)
             print(case, os.path.join(maps, case + "_dseg.nii.gz"), os.path.join(study, "labelsTr", case + ".nii.gz"), sep="\t", file=pair_stream)
-    samed.check(samed.run("segment", "-q", "--list", listed, "-o", maps, "--sam", sam, "--adapter", adapter, "--preset", "direct", *IMAGE))
+    samed.check(samed.run("segment", "-q", "--list", listed, "-o", maps, *options))
     samed.check(samed.run("evaluate", "-q", "--list", pairs, "-o", report, "--convention", "reloaded", "--empty", "dsc:both=nan"))
     rows = [row for row in rows_of(report, "summary.csv") if row["metric"] == "dsc" and row["organ"] != "all organs"]
     return {row["organ"]: float(row["mean"]) for row in rows}
@@ -50,7 +50,8 @@ class Learn(unittest.TestCase):
     def setUpClass(cls):
         cls.study, cls.new = draw("study", 16, 1, "--weights", "small"), draw("new", 4, 2)
         cls.store, cls.folder = samed.path("learn.store"), samed.path("learn.run")
-        cls.sam, cls.adapter = os.path.join(cls.study, "sam_small.pth"), os.path.join(cls.folder, "adapter.pth")
+        cls.sam = os.path.join(cls.study, "sam_small.pth")
+        cls.options = ("--sam", cls.sam, "--adapter", os.path.join(cls.folder, "adapter.pth"), "--preset", "direct", *IMAGE)
         samed.check(samed.run("prepare", "-q", "-i", cls.study, "-o", cls.store, "--folds", 4, "--size", 128))
         samed.check(samed.run("train", "-q", "-d", cls.store, "-o", cls.folder, "--sam", cls.sam, *IMAGE, "--epochs", 7, "--global-batch", 6, "--keep", 6,
                               "--lr", 0.002, "--warmup", 20, "--validate-every", 7, timeout=600))
@@ -61,7 +62,7 @@ class Learn(unittest.TestCase):
         self.assertLess(mean(losses[-10:]), 0.4 * mean(losses[:10]))
 
     def test_new_patients(self):
-        found = measure("new", images_of(self.new, [f"case_{i:04d}" for i in range(4)]), self.new, self.sam, self.adapter)
+        found = measure(samed.path("learn.new"), images_of(self.new, [f"case_{i:04d}" for i in range(4)]), self.new, self.options)
         print("new patients:", {organ: round(dice, 3) for organ, dice in found.items()}, "mean", round(mean(found.values()), 4))
         self.assertEqual(len(found), 8)
         self.assertGreater(mean(found.values()), LEAST_DSC)
@@ -72,7 +73,7 @@ class Learn(unittest.TestCase):
         """Volumes of the store's size, which is the network's: nothing is zoomed on either way."""
         row = rows_of(self.folder, "validation.csv")[-1]
         cases = [case["id"] for case in samed.read_json(self.store, "index.json")["cases"] if case["split"] == "val"]
-        found = measure("val", images_of(self.study, cases), self.study, self.sam, self.adapter)
+        found = measure(samed.path("learn.val"), images_of(self.study, cases), self.study, self.options)
         self.assertEqual((row["step"], len(cases)), ("168", 4))
         print("held-out cases:", {organ: (round(float(row[organ]), 5), round(dice, 5)) for organ, dice in found.items()})
         self.assertEqual(set(found), set(row) - {"step", "epoch", "mean"})
