@@ -30,6 +30,17 @@ typedef struct attention_job {
     float scale, unscale;               /* 1 / sqrt(head_size), and its inverse */
 } attention_job;
 
+/* One call of cross attention, all rows f32; what a direction does not use is left zero. */
+typedef struct cross_job {
+    model_rows q, k, v, out, dout, dq, dk, dv;
+    float *stats; /* [B, heads, n_q, 2] scratch: log2 of a query's sum of exponentials, and dout . out */
+    int B, n_q, n_k, heads, head_size;
+    int is_aligned; /* every head of every rows starts at a multiple of 16 bytes and fills whole ones */
+    float scale;    /* 1 / sqrt(head_size) */
+} cross_job;
+
+enum { CROSS_LARGEST_HEAD = 32 };
+
 /* The columns that a head occupies in tiles and tables. */
 static inline int attention_head_pad(int head_size)
 {
@@ -38,6 +49,8 @@ static inline int attention_head_pad(int head_size)
 
 /* Launchers; a cudaError_t. */
 int attention_forward_launch(cudaStream_t stream, const attention_job *job, attention_math math);
+int cross_attention_forward_launch(cudaStream_t stream, const cross_job *job);
+int cross_attention_backward_launch(cudaStream_t stream, const cross_job *job);
 
 #ifdef __cplusplus
 }
