@@ -156,8 +156,10 @@ static io_status open_all(train_run *run)
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     status = job_device_share_find(&run->world, run->options->n_threads, &share);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
-    status = model_device_open(MODEL_DEVICE_CPU, 0, run->options->precision, share.n_threads, &run->device);
-    if (status == IO_OK) status = open_trainer(run);
+    status = model_device_open(run->options->device, share.local_rank, run->options->precision, share.n_threads, &run->device);
+    if (!job_all_ok(&run->world, &status, NULL)) return status;
+    IO_TRY(job_device_check_shared(&run->world, run->device->identity, run->options->share_gpu));
+    status = open_trainer(run);
     if (status == IO_OK) status = open_steps(run);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     IO_TRY(job_selfcheck_report(&run->world, &share, 1, run->device->description));

@@ -36,11 +36,12 @@ typedef struct train_options {
     int n_classes; /* without the background; 0: as the store */
     int image_size;
     int last_block; /* highest of --blocks, -1 when not given */
+    model_device_kind device;
     model_type precision;
     model_train_options model;
     model_schedule schedule;
     double clip, jitter;
-    bool augment;
+    bool augment, share_gpu;
     uint64_t seed;
     int64_t validate_every; /* epochs; 0 never, -1 when not given: every epoch if cases are held out */
     int64_t save_every;     /* steps; 0: each epoch */

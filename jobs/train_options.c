@@ -37,6 +37,8 @@ enum {
     KEY_RECOMPUTE,
     KEY_KEEP,
     KEY_PRECISION,
+    KEY_DEVICE,
+    KEY_SHARE_GPU,
     KEY_JSON
 };
 
@@ -67,7 +69,7 @@ static const struct argp_option options_table[] = {
     {"lr-power", KEY_POWER, "P", 0, "of the decay (default 0.9; 1 with --schedule paper; SAMed_h 7)", 3},
     {"dice", KEY_DICE, "WEIGHT", 0, "of Dice in the loss, the rest is cross entropy (default 0.8)", 3},
     {"clip", KEY_CLIP, "NORM", 0, "largest norm of the gradients (default: no limit)", 3},
-    {"precision", KEY_PRECISION, "f32|bf16", 0, "of the products with the encoder's frozen weights (default f32)", 3},
+    {"precision", KEY_PRECISION, "f32|tf32|bf16", 0, "of the products with the encoder's frozen weights (default f32)", 3},
     {"no-augment", KEY_NO_AUGMENT, 0, 0, "slices as they are", 3},
     {"jitter", KEY_JITTER, "J", 0, "random gain and shift of intensities, 0 to 1 (default 0)", 3},
     {"seed", KEY_SEED, "N", 0, "of order, augmentation and fresh weights (default 1234)", 3},
@@ -77,6 +79,8 @@ static const struct argp_option options_table[] = {
     {"save-every", KEY_SAVE, "STEPS", 0, "a checkpoint (default: every epoch)", 4},
     {"checkpoints", KEY_CHECKPOINTS, "N", 0, "newest ones to keep beside the best (default 3)", 4},
     {0, 0, 0, 0, "How it runs (the weights stay the same):", 5},
+    {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "default auto; a run goes on with the kind that it began with", 5},
+    {"share-gpu", KEY_SHARE_GPU, 0, 0, "let several ranks use one GPU", 5},
     {"threads", KEY_THREADS, "N", 0, "per rank (default: the CPUs this process may use)", 5},
     {"ranks", KEY_RANKS, "N", 0, "ranks that were started; another number is refused", 5},
     {"recompute", KEY_RECOMPUTE, 0, 0, "keep the input of each block only: less memory, more time", 5},
@@ -187,6 +191,8 @@ static error_t parse_training(int key, char *arg, struct argp_state *state, trai
     case KEY_POWER: o->schedule.power = take_number(state, "--lr-power", arg, 1e-3, 100); return 0;
     case KEY_DICE: o->model.dice_weight = take_number(state, "--dice", arg, 0, 1); return 0;
     case KEY_CLIP: o->clip = take_number(state, "--clip", arg, 1e-12, 1e12); return 0;
+    case KEY_DEVICE: o->device = job_options_device(state, arg); return 0;
+    case KEY_SHARE_GPU: o->share_gpu = true; return 0;
     case KEY_PRECISION: o->precision = job_options_precision(state, arg); return 0;
     case KEY_NO_AUGMENT: o->augment = false; return 0;
     case KEY_JITTER: o->jitter = take_number(state, "--jitter", arg, 0, 1); return 0;

@@ -80,6 +80,7 @@ static void add_options(text *t, const train_run *run)
     char projections[5], blocks[TRAIN_BLOCKS_BYTES];
 
     add_line(t, "precision=%s\n", job_precision_name(o->precision));
+    if (run->device->kind == MODEL_DEVICE_CUDA) add_line(t, "device=cuda\n");
     add_line(t, "image-size=%d\nclasses=%d\n", config->image_size, config->n_channels - 1);
     add_line(t, "layout=%s\nrank=%d\n", config->layout == MODEL_LAYOUT_SAMED ? "samed" : "samed_s", config->lora_rank);
     job_train_projections(run, projections);
