@@ -240,7 +240,7 @@ io_status pipe_dataset_get(pipe_dataset *dataset, uint32_t epoch, uint32_t n, fl
     if (about) *about = (pipe_sample){dataset->cases[index]->id, slice};
     IO_TRY_GOTO(status, done, allocate(dataset, &w));
     IO_TRY_GOTO(status, done, get_file(dataset, index, &file));
-    IO_TRY_GOTO(status, done, io_slices_read(file, slice, w.image, w.labels));
+    IO_TRY_GOTO(status, done, pipe_store_read(dataset->store, dataset->cases[index], file, slice, w.image, w.labels));
     augment_sample(dataset, epoch, sample, &w);
     zoom_sample(dataset, &w, image, labels);
 done:

@@ -1,6 +1,7 @@
 /* See store.h. The split is split.c. */
 #include "pipeline/store.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -219,4 +220,17 @@ void pipe_store_free(pipe_store **store)
     io_free(&(*store)->cases);
     io_free(&(*store)->folder);
     io_free(store);
+}
+
+io_status pipe_store_read(const pipe_store *store, const pipe_store_case *about, const io_slices *file, int64_t k, float *image,
+                          uint16_t *labels)
+{
+    const size_t n = (size_t)store->size * (size_t)store->size;
+
+    IO_TRY(io_slices_read(file, k, image, labels));
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(image[i]))
+            return IO_FAIL(IO_ERR_RANGE, "%s: case %s, slice %lld: its image holds %g; prepare the case again", store->folder, about->id,
+                           (long long)k, (double)image[i]);
+    return IO_OK;
 }

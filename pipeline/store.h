@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "io/labels.h"
+#include "io/slices.h"
 #include "io/status.h"
 
 typedef enum pipe_part { PIPE_PART_NONE, PIPE_PART_TRAIN, PIPE_PART_VAL } pipe_part;
@@ -52,5 +53,10 @@ io_status pipe_store_write(const pipe_store_about *about, const char *const *ids
 /* Reads and checks index.json. */
 io_status pipe_store_open(const char *folder, pipe_store **out);
 void pipe_store_free(pipe_store **store);
+
+/* Slice k of a case's file: image, labels [size][size]. An image that is not finite is IO_ERR_RANGE: a network that is trained on it would be
+ * lost, and a loss tells no cause. */
+io_status pipe_store_read(const pipe_store *store, const pipe_store_case *about, const io_slices *file, int64_t k, float *image,
+                          uint16_t *labels);
 
 #endif

@@ -189,7 +189,7 @@ static io_status segment_case(pipe_validator *v, size_t index, int64_t first, co
     IO_TRY(open_case(v, index, &file));
     for (int64_t k = 0; k < about->n_slices; k++) {
         if ((first + k) % workers->size != workers->rank) continue;
-        IO_TRY_GOTO(status, done, io_slices_read(file, k, v->stored, v->truth));
+        IO_TRY_GOTO(status, done, pipe_store_read(v->store, about, file, k, v->stored, v->truth));
         IO_TRY_GOTO(status, done, segment_slice(v));
         count_slice(v, v->counts + 3 * index * (size_t)v->store->n_classes);
     }
@@ -303,7 +303,7 @@ io_status pipe_validator_show(pipe_validator *v, size_t index, int64_t slice, pi
     io_slices *file = NULL;
     io_status status = open_case(v, index, &file);
 
-    if (status == IO_OK) status = io_slices_read(file, slice, v->stored, v->truth);
+    if (status == IO_OK) status = pipe_store_read(v->store, pipe_validator_case(v, index), file, slice, v->stored, v->truth);
     if (status == IO_OK) status = segment_slice(v);
     io_slices_free(&file);
     *out = (pipe_shown){v->size, v->stored, v->truth, v->found};

@@ -213,6 +213,10 @@ class Prepare(unittest.TestCase):
         numpy.savez(os.path.join(folder, "case0007_slice001.npz"), image=images[0], label=labels[0] + 0.5)
         samed.check(prepare(out, "-i", folder), 3)
         self.assertIn("label", samed.table(os.path.join(out, "failed.tsv"))[0]["text"])
+        images[0, 3, 4] = numpy.nan
+        numpy.savez(os.path.join(folder, "case0007_slice001.npz"), image=images[0], label=labels[0])
+        samed.check(prepare(out, "-i", folder), 3)
+        self.assertIn("case0007_slice001.npz: its image holds values that are not finite", samed.table(os.path.join(out, "failed.tsv"))[0]["text"])
 
     def test_format_is_seekable_zstd(self):
         samed.check(prepare(self.out(), "-i", study(), "--size", 32))

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import signal
+import struct
+import subprocess
 import unittest
 
 import samed
@@ -45,6 +47,30 @@ def weights_of(out):
 def log_of(out, name="log.csv"):
     with open(os.path.join(out, name), newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
+
+
+def spoil_slice(file, k):
+    """The first pixel of slice k becomes NaN, in a file that is whole: zstd frames, seek table, checksums (io/slices.h)."""
+    with open(file, "rb") as stream:
+        content = stream.read()
+    n_frames = struct.unpack_from("<I", content, len(content) - 9)[0]
+    table = len(content) - 9 - 8 * n_frames
+    sizes = [list(struct.unpack_from("<II", content, table + 8 * i)) for i in range(n_frames)]
+    frames, at = [], 0
+    for packed, _ in sizes:
+        frames.append(content[at:at + packed])
+        at += packed
+    raw = bytearray(subprocess.run(["zstd", "-dcq"], input=frames[1 + k], stdout=subprocess.PIPE, check=True).stdout)
+    for plane, byte in enumerate(struct.pack("<I", 0x7FC00000)):
+        raw[plane * (len(raw) // 5)] = byte  # four planes of the image's bytes, then labels of one byte
+    part = file + ".part"
+    with open(part, "wb") as stream:
+        stream.write(raw)
+    frames[1 + k] = subprocess.run(["zstd", "-cq", "--check", part], stdout=subprocess.PIPE, check=True).stdout
+    os.remove(part)
+    sizes[1 + k][0] = len(frames[1 + k])
+    with open(file, "wb") as stream:
+        stream.write(b"".join(frames) + content[at:table] + b"".join(struct.pack("<II", *size) for size in sizes) + content[-9:])
 
 
 class Folders(unittest.TestCase):
@@ -179,6 +205,22 @@ class Train(Folders):
         process = samed.check(train(out, "--steps", 200, "--lr", "1000", "--warmup", 0, "--validate-every", 0, "--save-every", 1000, ranks=2), 1)
         self.assertRegex(process.stderr, r"case case_000\d, slice \d: .*diverged, lower the learning rate")
         self.assertEqual(weights_of(out), before)
+
+    @unittest.skipUnless(shutil.which("zstd"), "without the program zstd")
+    def test_nan_in_the_store_stops_with_the_slice(self):
+        out, data = self.out(), self.out("store")
+        samed.check(train(out, "--steps", 1))
+        before = weights_of(out)
+        for part, options in (("train", ()), ("val", ("--steps", 3))):
+            shutil.rmtree(data, ignore_errors=True)
+            shutil.copytree(store(), data)
+            case = next(case["id"] for case in samed.read_json(data, "index.json")["cases"] if case["split"] == part)
+            spoil_slice(os.path.join(data, case + ".slices"), 2)
+            process = samed.check(train(out, *options, data=data, ranks=2), 1)
+            self.assertRegex(process.stderr, rf"case {case}, slice 2: its image holds nan; prepare the case again")
+            self.assertEqual({name: sha for name, sha in weights_of(out).items() if name in before and "00001." in name},
+                             {name: sha for name, sha in before.items() if "00001." in name})
+            self.assertNotIn("nan", "".join(row["loss"] for row in log_of(out)))
 
     def test_the_adapter_is_one(self):
         for layout in ("samed", "samed_s"):
