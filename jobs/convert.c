@@ -8,6 +8,7 @@
 #include "jobs/commands.h"
 #include "jobs/exits.h"
 #include "jobs/options.h"
+#include "jobs/weights.h"
 #include "model/sam.h"
 
 enum { KEY_MERGE = 1000, KEY_OVERWRITE };
@@ -60,6 +61,13 @@ static io_status check_output(const convert_options *options, bool *is_safetenso
     return IO_OK;
 }
 
+static io_status check_unmerged(const char *path, const io_tensors *sam)
+{
+    const io_tensor *tokens = io_tensors_find(sam, "mask_decoder.mask_tokens.weight");
+
+    return tokens && tokens->n_dims == 2 ? job_weights_check_unmerged(path, (int)tokens->shape[0]) : IO_OK;
+}
+
 /* SAMed's own adapters are plain dicts, SAM's files are state dicts (spec 2.2): what has w_a_000 is an adapter. */
 static io_status convert(const convert_options *options)
 {
@@ -73,6 +81,7 @@ static io_status convert(const convert_options *options)
     result = input;
     if (options->adapter) {
         IO_TRY_GOTO(status, done, io_tensors_open(options->adapter, &adapter));
+        IO_TRY_GOTO(status, done, check_unmerged(options->input, input));
         IO_TRY_GOTO(status, done, model_sam_merge(input, adapter, &merged));
         result = merged;
     }

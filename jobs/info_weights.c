@@ -26,6 +26,7 @@ static io_status put_network(const io_tensors *tensors, io_json *root)
     IO_TRY(io_json_put_number(root, "heads", config.heads));
     IO_TRY(io_json_put_number(root, "window", config.window));
     IO_TRY(io_json_put_number(root, "native_image_size", config.file_grid * config.patch));
+    IO_TRY(io_json_put_bool(root, "merged", config.sam_channels != JOB_SAM_CHANNELS));
     return io_json_put_number(root, "mask_channels", config.sam_channels);
 }
 

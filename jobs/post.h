@@ -14,6 +14,7 @@ typedef struct job_outcome {
     int64_t case_index;
     io_status status; /* IO_OK, IO_ERR_STOPPED when dropped for a signal, else why it failed */
     int64_t n_slices;
+    int n_warnings;              /* what looked wrong about it (pipe_case_check) */
     double seconds;              /* from opening to record */
     char stage[JOB_STAGE_BYTES]; /* where it failed: "read", "prepare", "segment", "write" */
     char text[JOB_TEXT_BYTES];

@@ -39,6 +39,7 @@
 
 enum {
     SEGMENT_OPTIONS_BYTES = 384,
+    SEGMENT_MAX_WARNINGS = 8, /* texts about one case */
     SEGMENT_AHEAD = 8,   /* slices made ahead, at least two batches: long enough to hide the opening of the next case; 1 MB each at 512 */
     SEGMENT_MAX_HELD = 3 /* cases in a leader's memory: read ahead, under way, being written */
 };
@@ -80,11 +81,13 @@ typedef struct segment_work {
     io_status status;
     const char *stage;
     char text[JOB_TEXT_BYTES];
-    atomic_bool is_dropped;                    /* set by the main thread: the reader makes no more slices of it */
-    pipe_labelmap *map;                        /* leader */
-    uint8_t *share;                            /* members: [n_share][rows][cols] of label_bytes */
-    int64_t *share_ks;                         /* members: [n_share] */
-    int64_t n_share;                           /* slices of this rank */
+    atomic_bool is_dropped;                   /* set by the main thread: the reader makes no more slices of it */
+    pipe_labelmap *map;                       /* leader */
+    uint8_t *share;                           /* members: [n_share][rows][cols] of label_bytes */
+    int64_t *share_ks;                        /* members: [n_share] */
+    int64_t n_share;                          /* slices of this rank */
+    char warnings[SEGMENT_MAX_WARNINGS][160]; /* leader: [n_warnings] */
+    int n_warnings;
     double opening_s;                          /* from the file to a plan of its slices */
     double started, zoom_s, model_s, gather_s; /* seconds; zoom_s is the reader's until the last batch */
 } segment_work;

@@ -9,6 +9,7 @@
 #include "jobs/events.h"
 #include "jobs/exits.h"
 #include "jobs/segment.h"
+#include "jobs/weights.h"
 
 enum { MAX_WARNINGS = 8, WARNING_BYTES = 160 };
 
@@ -123,7 +124,8 @@ static io_status find_config(const job_segment_options *options, model_config *c
     if (!options->sam) return IO_OK;
     IO_TRY_GOTO(status, done, io_tensors_open(options->sam, &sam));
     if (options->adapter) IO_TRY_GOTO(status, done, io_tensors_open(options->adapter, &adapter));
-    status = model_config_infer(sam, adapter, options->pipe.image_size, config);
+    IO_TRY_GOTO(status, done, model_config_infer(sam, adapter, options->pipe.image_size, config));
+    if (options->adapter) status = job_weights_check_unmerged(options->sam, config->sam_channels);
 done:
     io_tensors_free(&adapter);
     io_tensors_free(&sam);

@@ -388,6 +388,15 @@ static io_status gather_case(loop_state *state)
     return status;
 }
 
+/* The leader says once what looks wrong about a case. */
+static void warn_of_case(const loop_state *state)
+{
+    const segment_work *work = state->work;
+
+    for (int i = 0; i < work->n_warnings; i++)
+        io_log(IO_LOG_WARN, "case %s: %s", state->run->plan.manifest->cases[work->case_index].id, work->warnings[i]);
+}
+
 /* Collective over the team. A case that fails is reported and freed. */
 static void segment_case(loop_state *state)
 {
@@ -397,6 +406,7 @@ static void segment_case(loop_state *state)
     state->n_reported = 0;
     remove_last_result(state);
     if (!is_opened(state)) goto done;
+    warn_of_case(state);
     status = segment_share(state);
     if (job_all_ok(&state->run->team.comm, &status, NULL)) status = gather_case(state);
     if (status == IO_OK)

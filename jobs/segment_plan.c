@@ -2,6 +2,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "io/log.h"
 #include "io/memory.h"
@@ -110,6 +111,7 @@ bool job_segment_plan_has_records(const job_comm *world, const pipe_outputs *out
 io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs *outputs, segment_plan *plan)
 {
     io_status status = IO_OK;
+    int64_t n_other = 0; /* by other options, weights, version: that somebody wants to keep perhaps */
 
     for (size_t i = (size_t)world->rank; i < plan->manifest->n_cases && !job_stop_asked(); i += (size_t)world->size) {
         const io_case *c = &plan->manifest->cases[i];
@@ -119,6 +121,7 @@ io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs 
         if (pipe_case_check_done(outputs, c->id, c->path, &is_done, reason) != IO_OK)
             snprintf(reason, sizeof reason, "%.150s", io_last_error_text());
         plan->is_done[i] = is_done;
+        n_other += !is_done && !strncmp(reason, "it was made ", 12);
         if (!is_done) io_log(IO_LOG_INFO, "case %s is done again: %s", c->id, reason);
     }
     if (job_stop_asked())
@@ -126,7 +129,13 @@ io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs 
                          job_stop_name());
     if (!job_all_ok(world, &status, NULL)) return status;
     job_comm_sum(world, plan->is_done, (int)plan->manifest->n_cases);
+    job_comm_sum(world, &n_other, 1);
     add_up(plan);
+    if (n_other > 0 && world->rank == 0)
+        io_log(IO_LOG_WARN,
+               "%lld finished case%s here made with other options, weights or version and will be replaced; to keep them, stop now and "
+               "give another output folder",
+               (long long)n_other, n_other == 1 ? " was" : "s were");
     return IO_OK;
 }
 

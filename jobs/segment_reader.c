@@ -99,6 +99,8 @@ static void open_case(segment_reader *reader, segment_work *work)
     work->stage = "read";
     work->status = open_body(reader, work);
     if (work->status != IO_OK) snprintf(work->text, sizeof work->text, "%s", io_last_error_text());
+    if (work->status == IO_OK && reader->run->team.comm.rank == 0)
+        work->n_warnings = pipe_case_check(work->body, &reader->run->options->pipe, work->warnings, SEGMENT_MAX_WARNINGS);
     work->opening_s = job_time_now() - work->started;
 }
 

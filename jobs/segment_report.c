@@ -21,7 +21,7 @@ struct segment_report {
     const segment_run *run;
     job_progress progress;
     job_outcome **failed; /* [n_failed], room for all cases */
-    int64_t n_failed, n_finished;
+    int64_t n_failed, n_finished, n_suspicious;
     double started, failed_written;
     bool is_failed_stale; /* failed.tsv lacks something */
     char started_at[32];
@@ -198,6 +198,7 @@ void job_segment_report_ended(void *argument, const job_outcome *outcome)
 
     print_ended(report, outcome);
     job_segment_tables_ended(report->tables, outcome->case_index);
+    report->n_suspicious += outcome->n_warnings > 0;
     if (outcome->status == IO_OK) {
         report->n_finished++;
         report->progress.cases_done++;
@@ -297,6 +298,7 @@ static io_status add_counts(const segment_report *report, int64_t n_left, io_jso
     IO_TRY_GOTO(status, done, io_json_put_number(cases, "done", (double)report->n_finished));
     IO_TRY_GOTO(status, done, io_json_put_number(cases, "failed", (double)report->n_failed));
     IO_TRY_GOTO(status, done, io_json_put_number(cases, "left", (double)n_left));
+    IO_TRY_GOTO(status, done, io_json_put_number(root, "suspicious_cases", (double)report->n_suspicious));
     status = io_json_put(root, "cases", &cases);
 done:
     io_json_free(&cases);
@@ -364,6 +366,7 @@ static void print_end(segment_report *report, int64_t n_left, int exit_code)
         (void)io_json_put_number(event, "done_before", (double)report->run->plan.n_done);
         (void)io_json_put_number(event, "failed", (double)report->n_failed);
         (void)io_json_put_number(event, "left", (double)n_left);
+        (void)io_json_put_number(event, "suspicious", (double)report->n_suspicious);
         (void)io_json_put_number(event, "seconds", job_time_now() - report->started);
         (void)io_json_put_number(event, "exit", exit_code);
         job_event_print(&event);
@@ -372,6 +375,9 @@ static void print_end(segment_report *report, int64_t n_left, int exit_code)
     io_log(IO_LOG_INFO, "%lld done, %lld done before, %lld failed, %lld left, in %s; results in %s", (long long)report->n_finished,
            (long long)report->run->plan.n_done, (long long)report->n_failed, (long long)n_left, duration, report->run->options->output);
     if (report->n_failed > 0) io_log(IO_LOG_INFO, "failed cases are listed in %s/failed.tsv", report->run->place);
+    if (report->n_suspicious > 0)
+        io_log(IO_LOG_WARN, "%lld case%s of this run look%s suspicious: see the warnings above, or \"suspicious\" in the records",
+               (long long)report->n_suspicious, report->n_suspicious == 1 ? "" : "s", report->n_suspicious == 1 ? "s" : "");
     if (n_left > 0) io_log(IO_LOG_WARN, "stopped in good order by %s; start again with the same options to continue", job_stop_name());
 }
 

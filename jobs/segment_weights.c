@@ -12,10 +12,28 @@ static io_status open_files(const job_segment_options *options, segment_weights 
 {
     IO_TRY(io_tensors_open(options->sam, &weights->sam));
     if (options->adapter) IO_TRY(io_tensors_open(options->adapter, &weights->adapter));
-    return model_config_infer(weights->sam, weights->adapter, options->pipe.image_size, &weights->config);
+    IO_TRY(model_config_infer(weights->sam, weights->adapter, options->pipe.image_size, &weights->config));
+    return options->adapter ? job_weights_check_unmerged(options->sam, weights->config.sam_channels) : IO_OK;
 }
 
-static io_status read_names(const job_segment_options *options, segment_weights *weights)
+/* Classes without a name come out all the same, under their numbers: a table of other weights is more likely than a wish. */
+static void warn_of_missing_names(const char *path, const io_labels *names, int n_classes)
+{
+    char missing[160] = "";
+    int n_missing = 0;
+
+    for (int value = 1; value < n_classes; value++) {
+        const size_t used = strlen(missing);
+        if (io_labels_find(names, value)) continue;
+        n_missing++;
+        if (used + 16 < sizeof missing) snprintf(missing + used, sizeof missing - used, "%s%d", used ? ", " : "", value);
+    }
+    if (n_missing > 0)
+        io_log(IO_LOG_WARN, "%s: gives no name to %d of the network's %d classes (%s); is it the table of these weights?", path, n_missing,
+               n_classes - 1, missing);
+}
+
+static io_status read_names(const job_segment_options *options, bool is_first, segment_weights *weights)
 {
     const int n_classes = weights->config.n_channels;
 
@@ -28,6 +46,7 @@ static io_status read_names(const job_segment_options *options, segment_weights 
             return IO_FAIL(IO_ERR_MISMATCH,
                            "%s: names label %d (%s), but the network has %d classes (0 to %d); give the table of these weights",
                            options->labels, weights->names->labels[i].value, weights->names->labels[i].name, n_classes, n_classes - 1);
+    if (is_first && options->labels) warn_of_missing_names(options->labels, weights->names, n_classes);
     return io_labels_xml(weights->names, &weights->names_xml);
 }
 
@@ -64,7 +83,7 @@ io_status job_segment_weights_open(const job_comm *world, const job_segment_opti
 {
     io_status status = open_files(options, weights);
 
-    if (status == IO_OK) status = read_names(options, weights);
+    if (status == IO_OK) status = read_names(options, world->rank == 0, weights);
     if (status == IO_OK) status = print_options(options, weights);
     if (!job_all_ok(world, &status, NULL)) return status;
     if (world->rank != 0) return IO_OK;

@@ -17,6 +17,18 @@ struct segment_writer {
     atomic_int n_held; /* cases added and not yet written */
 };
 
+static io_status put_warnings(const segment_work *work, io_json *details)
+{
+    io_status status = IO_OK;
+    io_json *array = NULL;
+
+    IO_TRY(io_json_create_array(&array));
+    for (int i = 0; i < work->n_warnings && status == IO_OK; i++) status = io_json_add_text(array, work->warnings[i]);
+    if (status == IO_OK) status = io_json_put(details, "suspicious", &array);
+    io_json_free(&array);
+    return status;
+}
+
 static io_status print_details(const segment_run *run, const segment_work *work, io_json **out)
 {
     io_status status = IO_OK;
@@ -35,6 +47,7 @@ static io_status print_details(const segment_run *run, const segment_work *work,
     IO_TRY_GOTO(status, done, io_json_put_number(details, "zoom_s", work->zoom_s));
     IO_TRY_GOTO(status, done, io_json_put_number(details, "model_s", work->model_s));
     IO_TRY_GOTO(status, done, io_json_put_number(details, "gather_s", work->gather_s));
+    if (work->n_warnings > 0) IO_TRY_GOTO(status, done, put_warnings(work, details));
     *out = details;
     details = NULL;
 done:
@@ -62,7 +75,8 @@ static void *write_works(void *argument)
     segment_work *work;
 
     while (job_channel_pop(writer->works, &work, -1)) {
-        job_outcome outcome = {.case_index = work->case_index, .n_slices = work->body->n_slices, .stage = "write"};
+        job_outcome outcome = {
+            .case_index = work->case_index, .n_slices = work->body->n_slices, .stage = "write", .n_warnings = work->n_warnings};
         outcome.status = write_work(writer->run, work);
         if (outcome.status != IO_OK) snprintf(outcome.text, sizeof outcome.text, "%s", io_last_error_text());
         outcome.seconds = job_time_now() - work->started;

@@ -14,3 +14,13 @@ const char *job_weights_published_name(const char *sha256)
         if (!strncmp(sha256, published[i][0], strlen(published[i][0]))) return published[i][1];
     return NULL;
 }
+
+io_status job_weights_check_unmerged(const char *sam_path, int sam_channels)
+{
+    if (sam_channels == JOB_SAM_CHANNELS) return IO_OK;
+    return IO_FAIL(
+        IO_ERR_MISMATCH,
+        "%s: has %d mask channels where SAM has %d: an adapter is merged into it already (samed convert --merge). Leave --adapter "
+        "out, or give SAM's own file",
+        sam_path, sam_channels, JOB_SAM_CHANNELS);
+}

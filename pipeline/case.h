@@ -27,6 +27,10 @@ void pipe_case_free(pipe_case **work);
 /* Lets the voxels go once the last slice was made; the grid stays. */
 void pipe_case_drop_voxels(pipe_case *work);
 
+/* What looks wrong about an opened case: its header (io_nifti_check), a window for CT on a volume without a negative value. Writes up to
+ * n_max texts and returns their number. Reads the voxels at most once. */
+int pipe_case_check(const pipe_case *work, const pipe_options *options, char texts[][160], int n_max);
+
 /* What is the same for all cases of a run. Everything borrowed. */
 typedef struct pipe_outputs {
     const char *folder;
