@@ -26,8 +26,8 @@ typedef struct model_cuda_about {
 /* Opens the device: its table, its state (ops->backend_free frees it) and who it is. IO_ERR_NOT_FOUND: no driver or no device, so a caller
  * with another device may go on; IO_ERR_UNSUPPORTED: a device that this plug-in was not built for; IO_ERR_DEVICE: a device that does not
  * work. */
-io_status model_backend_cuda_create(const model_cuda_options *options, const model_ops **ops, model_backend **backend,
-                                    model_cuda_about *about);
+__attribute__((visibility("default"))) io_status model_backend_cuda_create(const model_cuda_options *options, const model_ops **ops,
+                                                                           model_backend **backend, model_cuda_about *about);
 typedef io_status (*model_backend_cuda_create_function)(const model_cuda_options *options, const model_ops **ops, model_backend **backend,
                                                         model_cuda_about *about);
 
