@@ -174,10 +174,11 @@ typedef struct model_ops {
     /* dweight [n_out,n_in] += dout [M,n_out]^T . in [M,n_in]; dbias [n_out] += dout's columns. in is not read where dweight is NULL. */
     io_status (*linear_backward)(model_backend *backend, float *dweight, float *dbias, model_rows dout, model_rows in, int M, int n_out,
                                  int n_in);
-    /* out [M,C] = MODEL_GELU or MODEL_RELU of in, or in itself (MODEL_STORE); in f32, out f32 or bf16; out may be in. Overwrites. */
+    /* out [M,C] = MODEL_GELU or MODEL_RELU of in, or in itself (MODEL_STORE), each f32 or bf16; out may be in when both are of one type.
+     * Overwrites. */
     io_status (*activation_forward)(model_backend *backend, model_rows out, model_rows in, model_epilogue activation, int M, int C);
     /* din [M,C] = dout * the activation's slope at in, what it was applied to (for RELU its output serves as well); din may be dout.
-     * Overwrites. */
+     * Each is f32 or bf16. Overwrites. */
     io_status (*activation_backward)(model_backend *backend, model_rows din, model_rows dout, model_rows in, model_epilogue activation,
                                      int M, int C);
     /* The gradient of layernorm_forward without GELU; in is its input. Overwrites din (may be dout), or adds to it with MODEL_ADD.
@@ -204,8 +205,8 @@ typedef struct model_ops {
      * Overwrites. */
     io_status (*loss_backward)(model_backend *backend, float *dlogits, const float *logits, const uint8_t *labels, float a,
                                const float *factors, int K, int n);
-    /* sums [n] += values [n] in fixed point, the bits of model_exact_add; IO_ERR_RANGE where a value does not fit, and sums are then useless.
-     * NULL on a device whose memory the host can add in itself, as the CPU. */
+    /* sums [n] += values [n] in fixed point, the bits of model_exact_add; IO_ERR_RANGE where a value does not fit, and sums are then
+     * useless. NULL on a device whose memory the host can add in itself, as the CPU. */
     io_status (*exact_add)(model_backend *backend, int64_t *sums, const float *values, size_t n, int64_t n_terms);
     /* One step of torch.optim.AdamW (spec 5.7) on n weights; step counts from 1. m and v are the moments. */
     io_status (*adamw_update)(model_backend *backend, float *weight, float *m, float *v, const float *gradient, size_t n,

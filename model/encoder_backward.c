@@ -158,7 +158,7 @@ static io_status derive_mlp(model_trainer *trainer, int i, const block_saved *sa
 {
     const model_run *run = &trainer->run;
     const model_block *block = &trainer->frozen.encoder.blocks[i];
-    const model_rows dhidden = trainer->temporary.hidden, dx = trainer->temporary.dx, dnormed = trainer->temporary.dnormed;
+    const model_rows dhidden = trainer->temporary.dhidden_block, dx = trainer->temporary.dx, dnormed = trainer->temporary.dnormed;
 
     IO_TRY(multiply_back(trainer, dhidden, dx, &block->lin2));
     IO_TRY(run->ops->activation_backward(run->backend, dhidden, dhidden, saved->hidden, MODEL_GELU, train_count_pixels(trainer),

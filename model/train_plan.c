@@ -46,7 +46,7 @@ static void lay_out_block(const model_trainer *trainer, arena *from, block_saved
     block->qkv = take_typed(trainer, from, N, 3 * C);
     block->attended = take_padded(from, N, C);
     block->mid = take_rows(from, N, C);
-    block->hidden = take_rows(from, N, trainer->config.mlp_width);
+    block->hidden = take_typed(trainer, from, N, trainer->config.mlp_width);
     block->log_sum = take(from, (int64_t)N * trainer->config.heads);
     for (int p = 0; p < TRAIN_N_LORA; p++) block->low[p] = take_rows(from, N, trainer->config.lora_rank);
 }
@@ -129,6 +129,7 @@ static void lay_out_encoder_pass(const model_trainer *trainer, arena *from, trai
     /* qkv is f32 until LoRA has been added; dqkv is written when the MLP's hidden gradient has been read, dnormed when dattended has */
     at->hidden = take_padded(from, N, config->mlp_width > 3 * C ? config->mlp_width : 3 * C);
     at->qkv = at->dqkv = at->hidden;
+    at->dhidden_block = (model_rows){at->hidden.data, at->hidden.stride, trainer->device->type};
     at->low = take_rows(from, N, config->lora_rank);
     at->dx = take_padded(from, N, C);
     at->dnormed = take_padded(from, N, C);

@@ -45,7 +45,7 @@ typedef struct train_decoder {
 typedef struct block_saved {
     model_rows x;                  /* [N,C]: its input */
     model_rows qkv, attended, mid; /* [N,3C] [N,C] [N,C]: qkv in the device's type; mid is the stream between its halves */
-    model_rows hidden;             /* [N,F]: what GELU is applied to */
+    model_rows hidden;             /* [N,F] in the device's type: what GELU is applied to */
     model_rows low[TRAIN_N_LORA];  /* [N,r] */
     float *log_sum;                /* [N,H] */
 } block_saved;
@@ -78,6 +78,7 @@ typedef struct train_temporary {
     model_rows patches, normed, hidden, low;                   /* [N,P*P] [N,C] [N,F] [N,r] */
     model_rows dx, dnormed, dattended, dqkv;                   /* [N,C] [N,C] [N,C] [N,3C] */
     model_rows qkv;                                            /* [N,3C] f32, of bf16 devices */
+    model_rows dhidden_block;                                  /* [N,F] in the device's type */
     model_rows half;                                           /* [N,F] bf16: what enters a frozen product; no data in f32 */
     block_saved shared;                                        /* of blocks that save nothing */
     model_rows embedding, neck_normed, keys_pos, dkeys, dneck; /* [N,R] */

@@ -33,6 +33,19 @@ SIMD_INLINE void store_some(float *to, simd x, int n)
         simd_store_first(to, x, n);
 }
 
+SIMD_INLINE simd load_typed(model_rows rows, int64_t m, int64_t c, int n)
+{
+    return rows.type == MODEL_BF16 ? simd_load_bf16(rows_at(rows, m, c), n) : load_some(row_at(rows, m, c), n);
+}
+
+SIMD_INLINE void store_typed(model_rows rows, int64_t m, int64_t c, simd x, int n)
+{
+    if (rows.type == MODEL_BF16)
+        simd_store_bf16(rows_at(rows, m, c), x, n);
+    else
+        store_some(row_at(rows, m, c), x, n);
+}
+
 /* ---- weights: TILE_ROWS columns of dout, copied together, meet WEIGHT_COLUMNS columns of the inputs */
 
 enum { WEIGHT_COLUMNS = 4 * TILE_VECTORS * LANES };
@@ -130,12 +143,8 @@ static void activate_row(const activation_job *job, int m)
 {
     for (int c = 0; c < job->C; c += LANES) {
         const int n = min_of(LANES, job->C - c);
-        const simd y = activate_vector(job->activation, load_some(row_at(job->in, m, c), n));
 
-        if (job->din.type == MODEL_BF16)
-            simd_store_bf16(rows_at(job->din, m, c), y, n);
-        else
-            store_some(row_at(job->din, m, c), y, n);
+        store_typed(job->din, m, c, activate_vector(job->activation, load_typed(job->in, m, c, n)), n);
     }
 }
 
@@ -152,11 +161,11 @@ static void activate_row_back(const activation_job *job, int m)
 {
     for (int c = 0; c < job->C; c += LANES) {
         const int n = min_of(LANES, job->C - c);
-        const simd x = load_some(row_at(job->in, m, c), n), dy = load_some(row_at(job->dout, m, c), n);
+        const simd x = load_typed(job->in, m, c, n), dy = load_typed(job->dout, m, c, n);
         const simd dx =
             job->activation == MODEL_GELU ? simd_mul(dy, differentiate_gelu(x)) : simd_if_greater(x, simd_set(0), dy, simd_set(0));
 
-        store_some(row_at(job->din, m, c), dx, n);
+        store_typed(job->din, m, c, dx, n);
     }
 }
 

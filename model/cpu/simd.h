@@ -403,6 +403,22 @@ SIMD_INLINE void simd_store_bf16(bf16 *to, simd x, int n)
 #endif
 }
 
+/* The first n lanes; the others become 0. */
+SIMD_INLINE simd simd_load_bf16(const bf16 *from, int n)
+{
+#if defined(__AVX512BF16__)
+    const __m256i half =
+        n == LANES ? _mm256_loadu_si256((const __m256i *)from) : _mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), from);
+
+    return (simd)_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
+#else
+    float lane[LANES] = {0};
+
+    for (int i = 0; i < n; i++) lane[i] = bf16_to_f32(from[i]);
+    return simd_load(lane);
+#endif
+}
+
 /* acc + a.b for lanes of f32, or for lanes of bf16 pairs (both products are added to the f32 lane of acc). */
 SIMD_INLINE simd simd_mac(int is_bf16, simd a, simd b, simd acc)
 {
