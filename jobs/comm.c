@@ -197,6 +197,11 @@ void job_comm_sum(const job_comm *comm, int64_t *values, int n_values)
     job_comm_wait(&request);
 }
 
+void job_comm_sum_together(const job_comm *comm, int64_t *values, int n_values)
+{
+    MPI_Allreduce(MPI_IN_PLACE, values, n_values, MPI_INT64_T, MPI_SUM, comm->handle);
+}
+
 bool job_comm_takes_device_memory(void)
 {
 #if defined(MPIX_CUDA_AWARE_SUPPORT)

@@ -45,7 +45,7 @@ static void sum_ranks(void *context, int64_t *values, size_t n)
     const train_run *run = context;
 
     if (run->world.size == 1) return;
-    for (size_t i = 0; i < n; i += MAX_SUM) job_comm_sum(&run->world, values + i, (int)(n - i < MAX_SUM ? n - i : MAX_SUM));
+    for (size_t i = 0; i < n; i += MAX_SUM) job_comm_sum_together(&run->world, values + i, (int)(n - i < MAX_SUM ? n - i : MAX_SUM));
 }
 
 static bool agree_ranks(void *context, io_status *status)
