@@ -14,6 +14,7 @@
 #include "jobs/exits.h"
 #include "jobs/options.h"
 #include "jobs/progress.h"
+#include "model/flow.h"
 #include "model/sam.h"
 #include "pipeline/seeded.h"
 
@@ -40,7 +41,7 @@ static const struct argp_option options_table[] = {
     {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "default auto", 0},
     {"precision", KEY_PRECISION, "f32|tf32|bf16", 0, "default f32; tf32 is of CUDA devices", 0},
     {"threads", KEY_THREADS, "N", 0, "default: the CPUs this process may use", 0},
-    {"batch", KEY_BATCH, "N", 0, "slices per call, with --train per step (default 1)", 0},
+    {"batch", KEY_BATCH, "N", 0, "slices per call or step (default: those of one pass of the device, 1 on the CPU)", 0},
     {"image-size", KEY_IMAGE_SIZE, "PIXELS", 0, "default 512", 0},
     {"train", KEY_TRAIN, 0, 0, "a training step (LoRA on q and v, the decoder in full) instead of segmentation", 0},
     {"recompute", KEY_RECOMPUTE, 0, 0, "with --train: keep the inputs of blocks only", 0},
@@ -201,12 +202,24 @@ static io_status bench_segment(const bench_options *options, model_device *devic
     io_tensors_free(sam);
     job_bench_forget_peak();
     IO_TRY_GOTO(status, done, measure(options, network, result));
+    if (model_flow_is_offered(device)) IO_TRY_GOTO(status, done, job_bench_flow(options, device, network, result));
 done:
     model_sam_free(&network);
     return status;
 }
 
-static io_status run_bench(const bench_options *options, bench_result *result)
+/* The best of a few: something else may be running. */
+static io_status measure_peak(model_device *device, const model_config *config, bench_result *result)
+{
+    if (device->kind == MODEL_DEVICE_CUDA) return job_bench_ceilings(device, config, result);
+    for (int i = 0; i < N_PEAKS; i++) {
+        const double gflops = model_device_peak_gflops(device);
+        if (gflops > result->peak_gflops) result->peak_gflops = gflops;
+    }
+    return IO_OK;
+}
+
+static io_status run_bench(bench_options *options, bench_result *result)
 {
     io_status status = IO_OK;
     io_tensors *sam = NULL, *adapter = NULL;
@@ -215,6 +228,7 @@ static io_status run_bench(const bench_options *options, bench_result *result)
 
     IO_TRY_GOTO(status, done, model_device_open(options->device, 0, options->precision, job_threads_alone(options->n_threads), &device));
     snprintf(result->device, sizeof result->device, "%s", device->description);
+    if (options->batch == 0) options->batch = options->is_training ? 1 : device->ops->slices_per_pass;
     IO_TRY_GOTO(status, done, open_weights(options, &sam, &adapter));
     IO_TRY_GOTO(status, done, model_config_infer(sam, adapter, options->image_size, &config));
     model_config_name(&config, result->network);
@@ -223,10 +237,7 @@ static io_status run_bench(const bench_options *options, bench_result *result)
     else
         IO_TRY_GOTO(status, done, bench_segment(options, device, &config, &sam, &adapter, result));
     result->peak_mb = read_peak_mb();
-    for (int i = 0; i < N_PEAKS; i++) { /* the best of a few: something else may be running */
-        const double gflops = model_device_peak_gflops(device);
-        if (gflops > result->peak_gflops) result->peak_gflops = gflops;
-    }
+    IO_TRY_GOTO(status, done, measure_peak(device, &config, result));
 done:
     model_device_free(&device);
     io_tensors_free(&adapter);
@@ -245,6 +256,16 @@ static double find_share(const bench_result *result)
     return result->peak_gflops > 0 ? result->flop / result->seconds[0] / 1e9 / result->peak_gflops : 0;
 }
 
+/* Of the ceiling that is nearer: of arithmetic, or of memory where that was measured. */
+static double find_ceiling_share(const bench_result *result, const bench_operation *o)
+{
+    const double flop_share = result->peak_gflops > 0 ? o->flop / o->seconds / 1e9 / result->peak_gflops : 0;
+    const double byte_share = result->peak_gb_per_s > 0 ? o->bytes / o->seconds / 1e9 / result->peak_gb_per_s : 0;
+
+    if (!(o->seconds > 0)) return 0;
+    return flop_share > byte_share ? flop_share : byte_share;
+}
+
 static void print_words(const bench_options *options, const bench_result *result)
 {
     printf("%s, %d pixels, %s, batch %d on %s\n", result->network, options->image_size, job_precision_name(options->precision),
@@ -256,12 +277,15 @@ static void print_words(const bench_options *options, const bench_result *result
     printf("seconds per slice: best %.4f, median %.4f of %d\n", result->seconds[0], job_bench_median(result), result->n_repeats);
     printf("%.1f GFLOP per slice, %.0f GFLOP/s, %.0f %% of the measured peak of %.0f GFLOP/s\n", result->flop / 1e9,
            result->flop / result->seconds[0] / 1e9, 100 * find_share(result), result->peak_gflops);
+    if (result->slices_per_s > 0)
+        printf("%.1f slices per second end to end; measured ceiling of memory %.0f GB/s\n", result->slices_per_s, result->peak_gb_per_s);
     printf("weights packed in %.2f s, peak memory %.0f MB\n\n", result->load_s, result->peak_mb);
-    printf("%-24s %8s %12s %10s %10s\n", "operation", "calls", "ms / slice", "GFLOP/s", "GB/s");
+    printf("%-24s %8s %12s %10s %10s %12s\n", "operation", "calls", "ms / slice", "GFLOP/s", "GB/s", "of ceiling");
     for (int i = 0; i < result->n_operations; i++) {
         const bench_operation *o = &result->operations[i];
-        printf("%-24s %8lld %12.3f %10.1f %10.1f\n", o->name, (long long)(o->calls / 2), 1e3 * o->seconds / (double)result->n_traced,
-               o->seconds > 0 ? o->flop / o->seconds / 1e9 : 0, o->seconds > 0 ? o->bytes / o->seconds / 1e9 : 0);
+        printf("%-24s %8lld %12.3f %10.1f %10.1f %10.0f %%\n", o->name, (long long)(o->calls / 2),
+               1e3 * o->seconds / (double)result->n_traced, o->seconds > 0 ? o->flop / o->seconds / 1e9 : 0,
+               o->seconds > 0 ? o->bytes / o->seconds / 1e9 : 0, 100 * find_ceiling_share(result, o));
     }
 }
 
@@ -279,6 +303,7 @@ static io_status add_operations(const bench_result *result, io_json *root)
         IO_TRY_GOTO(status, done, io_json_put_number(entry, "seconds_per_slice", o->seconds / (double)result->n_traced));
         IO_TRY_GOTO(status, done, io_json_put_number(entry, "gflops", o->seconds > 0 ? o->flop / o->seconds / 1e9 : 0));
         IO_TRY_GOTO(status, done, io_json_put_number(entry, "gb_per_s", o->seconds > 0 ? o->bytes / o->seconds / 1e9 : 0));
+        IO_TRY_GOTO(status, done, io_json_put_number(entry, "share_of_ceiling", find_ceiling_share(result, o)));
         IO_TRY_GOTO(status, done, io_json_add(list, &entry));
     }
     status = io_json_put(root, "operations", &list);
@@ -301,6 +326,8 @@ static io_status add_settings(const bench_options *options, const bench_result *
     IO_TRY(io_json_put_number(root, "gflops", result->flop / result->seconds[0] / 1e9));
     IO_TRY(io_json_put_number(root, "peak_gflops", result->peak_gflops));
     IO_TRY(io_json_put_number(root, "share_of_peak", find_share(result)));
+    if (result->peak_gb_per_s > 0) IO_TRY(io_json_put_number(root, "peak_gb_per_s", result->peak_gb_per_s));
+    if (result->slices_per_s > 0) IO_TRY(io_json_put_number(root, "slices_per_second", result->slices_per_s));
     IO_TRY(io_json_put_number(root, "load_seconds", result->load_s));
     return io_json_put_number(root, "peak_memory_mb", result->peak_mb);
 }
@@ -332,8 +359,7 @@ int job_bench_main(int argc, char **argv)
 {
     const struct argp argp = {
         options_table, parse, "", "Measures the network on this machine, with random weights unless --sam is given.", 0, 0, 0};
-    bench_options options = {
-        .vit = "vit_b", .device = MODEL_DEVICE_AUTO, .precision = MODEL_F32, .batch = 1, .image_size = 512, .n_repeats = 9};
+    bench_options options = {.vit = "vit_b", .device = MODEL_DEVICE_AUTO, .precision = MODEL_F32, .image_size = 512, .n_repeats = 9};
     bench_result result = {0};
     const int code = job_options_parse(&argp, argc, argv, &options);
     io_status status;

@@ -7,7 +7,9 @@
 
 #include "io/json.h"
 #include "io/tensors.h"
+#include "model/config.h"
 #include "model/device.h"
+#include "model/sam.h"
 
 enum { BENCH_MAX_OPERATIONS = 64, BENCH_NAME_BYTES = 48 };
 
@@ -15,7 +17,8 @@ typedef struct bench_options {
     const char *sam, *adapter, *vit;
     model_device_kind device;
     model_type precision;
-    int n_threads, batch, image_size, n_repeats;
+    int n_threads, image_size, n_repeats;
+    int batch; /* slices of a call; 0: those of one pass of the device */
     bool json, is_training, recompute;
 } bench_options;
 
@@ -33,7 +36,8 @@ typedef struct bench_result {
     double *seconds;  /* [n_repeats] per slice, ascending; owned */
     int n_repeats;
     double load_s, peak_gflops, peak_mb, flop;
-    double summed_bytes, kept_bytes; /* training: what ranks sum in a step, activations kept for one slice */
+    double peak_gb_per_s, slices_per_s; /* of a device that makes images itself, end to end; else 0 */
+    double summed_bytes, kept_bytes;    /* training: what ranks sum in a step, activations kept for one slice */
     char network[32];
     char device[160];
 } bench_result;
@@ -48,6 +52,11 @@ void job_bench_sort(bench_result *result);
 /* The peak of resident memory starts again here: random weights are made in memory, those of a user lie in a file. */
 void job_bench_forget_peak(void);
 double job_bench_median(const bench_result *result);
+
+/* bench_device.c: the best rate of a product of this network's largest kind, and of an operation that memory bounds. */
+io_status job_bench_ceilings(model_device *device, const model_config *config, bench_result *result);
+/* Raw slices of 512 x 512 in, labels out, batch after batch, where the device makes the images. */
+io_status job_bench_flow(const bench_options *options, model_device *device, model_sam *network, bench_result *result);
 
 /* bench_train.c: measures training steps of options->batch slices; frees sam and adapter as soon as they are loaded. */
 io_status job_bench_train(const bench_options *options, model_device *device, io_tensors **sam, io_tensors **adapter, bench_result *result);

@@ -195,13 +195,9 @@ static io_status zoom_slices(model_backend *backend, Out *out, double *strip, do
 io_status images_forward_cuda(model_backend *backend, float *images, const void *raw, const model_slicer *slicer, int B)
 {
     const cuda_zoom *last = slicer->second.is_there ? &slicer->second : &slicer->first;
-    double *strip, *middle;
-    void *scratch;
+    double *strip = (double *)slicer->strips, *middle = strip + slicer->n_strip;
 
     if (!last->is_there) return load_slices(backend, images, raw, slicer, B);
-    IO_TRY(cuda_scratch_reserve(backend, 2 * slicer->n_scratch * sizeof(double), &scratch));
-    strip = (double *)scratch;
-    middle = strip + slicer->n_scratch;
     IO_TRY(load_slices(backend, strip, raw, slicer, B));
     if (slicer->first.is_there && slicer->second.is_there) IO_TRY(zoom_slices(backend, strip, strip, middle, &slicer->first, B));
     return zoom_slices(backend, images, strip, middle, last, B);

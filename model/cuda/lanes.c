@@ -107,6 +107,7 @@ io_status graph_end_cuda(model_backend *backend, model_graph **out)
     IO_TRY_GOTO(status, done, CUDA_CHECK(cudaGraphInstantiate(&graph->work, recorded, 0)));
     *out = graph;
     graph = NULL;
+    backend->n_graphs++;
 done:
     if (recorded) cudaGraphDestroy(recorded);
     io_free(&graph);
@@ -124,5 +125,6 @@ void graph_free_cuda(model_backend *backend, model_graph **graph)
     if (!graph || !*graph) return;
     cudaSetDevice(backend->index); /* nothing can be done here about a device that is lost */
     cudaGraphExecDestroy((*graph)->work);
+    backend->n_graphs--;
     io_free(graph);
 }

@@ -43,6 +43,9 @@ void cuda_memory_free(model_backend *backend, void **memory)
 
 io_status cuda_scratch_reserve(model_backend *backend, size_t n_bytes, void **out)
 {
+    if (n_bytes > backend->scratch_bytes && backend->n_graphs > 0)
+        return IO_FAIL(IO_ERR_DEVICE, "%zu bytes of scratch are needed while a recorded pass holds %zu; please report this", n_bytes,
+                       backend->scratch_bytes);
     if (n_bytes > backend->scratch_bytes) {
         cuda_memory_free(backend, &backend->scratch);
         backend->scratch_bytes = 0;

@@ -81,8 +81,7 @@ io_status slicer_create_cuda(model_backend *backend, const model_slicing *slicin
 {
     io_status status = IO_OK;
     model_slicer *slicer = NULL;
-    size_t first, second;
-    void *scratch;
+    size_t first, second, n_bytes;
 
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *slicer, (void **)&slicer));
     slicer->rows = slicing->rows;
@@ -97,9 +96,9 @@ io_status slicer_create_cuda(model_backend *backend, const model_slicing *slicin
     IO_TRY_GOTO(status, done, upload_tables(backend, slicing, slicer));
     first = count_doubles(&slicer->first);
     second = count_doubles(&slicer->second);
-    IO_TRY_GOTO(status, done, io_size_mul(first > second ? first : second, (size_t)B, &slicer->n_scratch));
-    IO_TRY_GOTO(status, done,
-                cuda_scratch_reserve(backend, 2 * slicer->n_scratch * sizeof(double), &scratch)); /* grows here, not in a pass */
+    IO_TRY_GOTO(status, done, io_size_mul(first > second ? first : second, (size_t)B, &slicer->n_strip));
+    IO_TRY_GOTO(status, done, io_size_mul(slicer->n_strip, 2 * sizeof(double), &n_bytes));
+    if (n_bytes > 0) IO_TRY_GOTO(status, done, cuda_memory_create(backend, n_bytes, &slicer->strips));
     *out = slicer;
     slicer = NULL;
 done:
@@ -111,5 +110,6 @@ void slicer_free_cuda(model_backend *backend, model_slicer **slicer)
 {
     if (!slicer || !*slicer) return;
     cuda_memory_free(backend, &(*slicer)->tables);
+    cuda_memory_free(backend, &(*slicer)->strips);
     io_free(slicer);
 }

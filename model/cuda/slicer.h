@@ -27,8 +27,9 @@ struct model_slicer {
     double slope, inter;
     float low, high, range;
     cuda_zoom first, second, back;
-    size_t n_scratch; /* doubles of each of two blocks that images_forward takes from the backend's scratch */
-    void *tables;     /* device: every array above in one block */
+    void *tables; /* device: every array above in one block */
+    void *strips; /* device: two blocks of n_strip doubles, what a zoom reads and what lies between its axes; NULL without a zoom */
+    size_t n_strip;
 };
 
 io_status slicer_create_cuda(model_backend *backend, const model_slicing *slicing, int B, model_slicer **out);

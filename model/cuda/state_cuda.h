@@ -46,6 +46,7 @@ struct model_backend {
     size_t n_half_bias;
     void *scratch; /* device; of the operation under way */
     size_t scratch_bytes;
+    int n_graphs; /* recorded passes, which hold the scratch's address */
     cuda_stage stage;
     cuda_lanes lanes;
     double *host_sums; /* pinned, CUDA_HOST_SUMS: what loss_forward brings back */
