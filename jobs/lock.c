@@ -264,6 +264,11 @@ io_status job_lock_take(const char *folder, job_lock **out)
     return job_lock_take_timed(folder, &default_times, out);
 }
 
+void job_lock_remove(const job_lock *lock)
+{
+    if (is_ours(lock)) (void)unlink(lock->path);
+}
+
 void job_lock_free(job_lock **lock)
 {
     if (!lock || !*lock) return;

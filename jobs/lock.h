@@ -16,6 +16,8 @@ typedef struct job_lock job_lock;
 io_status job_lock_take(const char *folder, job_lock **out);
 /* Does a living run hold this folder, as far as can be told from here? By the rules above; owner says who. */
 bool job_lock_is_held(const char *folder, char owner[JOB_LOCK_OWNER_BYTES]);
+/* Removes the file if it is still this process's, and nothing else: for a thread of a process that is about to be killed. */
+void job_lock_remove(const job_lock *lock);
 /* Removes the file if it is still this process's. Accepts NULL. */
 void job_lock_free(job_lock **lock);
 

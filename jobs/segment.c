@@ -103,6 +103,15 @@ static void note_first_cases(segment_run *run)
     }
 }
 
+/* From the thread that watches for signals: mpirun kills in less than a second, and the main thread may be in the network for longer. */
+static void hurry(void *argument)
+{
+    segment_run *run = argument;
+
+    job_segment_report_hurry(run->report);
+    job_lock_remove(run->lock);
+}
+
 /* Collective. Teams, queue and threads; then the weights, while the reader already reads. */
 static io_status start(segment_run *run, bool is_identified)
 {
@@ -120,6 +129,7 @@ static io_status start(segment_run *run, bool is_identified)
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     events.context = run->report;
     if (run->report) note_first_cases(run);
+    if (run->report) job_stop_watch(hurry, run);
     IO_TRY(job_post_create(&run->world, &run->team, run->queue, &events, &run->post));
     status = job_segment_weights_pack(&run->weights, run->outputs.label_bytes);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
@@ -133,6 +143,7 @@ static int finish(segment_run *run)
     io_status status = IO_OK;
     int exit_code = JOB_EXIT_RUN;
 
+    job_stop_unwatch();
     if (run->world.rank == 0) status = job_segment_report_finish(run->report, &exit_code);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     job_comm_bcast(&run->world, &exit_code, sizeof exit_code, 0);
@@ -230,6 +241,7 @@ static void leave(void *argument)
 
 static void free_run(segment_run *run)
 {
+    job_stop_unwatch();
     job_segment_reader_free(&run->reader);
     job_segment_writer_free(&run->writer);
     job_post_free(&run->post);

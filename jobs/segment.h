@@ -213,6 +213,8 @@ void job_segment_report_handed(void *report, int64_t case_index, int leader);
 void job_segment_report_show(segment_report *report);
 /* Takes the progress bar away before a line is printed. */
 void job_segment_report_clear(segment_report *report);
+/* From another thread, when the process will be killed before the end comes: what an orderly stop leaves. */
+void job_segment_report_hurry(segment_report *report);
 /* Writes everything that comes at the end; *exit_code is the run's. */
 io_status job_segment_report_finish(segment_report *report, int *exit_code);
 

@@ -131,7 +131,7 @@ static bool would_take_too_long(const loop_state *state, int64_t n_left)
     const int64_t n_done = state->work->n_share - n_left;
 
     if (!job_stop_asked()) return false;
-    if (n_done == 0) return true;
+    if (n_done == 0 || job_stop_is_hurried()) return true;
     return state->work->model_s / (double)n_done * (double)n_left > grace_s - job_stop_age();
 }
 

@@ -1,5 +1,6 @@
 /* What rank 0 keeps and writes about the run as a whole. See segment.h. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ struct segment_report {
     bool is_failed_stale; /* failed.tsv lacks something */
     char started_at[32];
     segment_tables *tables;
+    pthread_mutex_t mutex; /* of everything above: the thread that hurries reads it too */
 };
 
 /* "2026-01-31T12:00:00Z" */
@@ -91,6 +93,7 @@ io_status job_segment_report_create(const segment_run *run, segment_report **out
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *report, (void **)&report));
     IO_TRY_GOTO(status, done, io_alloc(run->plan.manifest->n_cases, sizeof *report->failed, (void **)&report->failed));
     report->run = run;
+    pthread_mutex_init(&report->mutex, NULL);
     report->started = job_time_now();
     print_time(report->started_at);
     IO_TRY_GOTO(status, done, write_tables(run));
@@ -110,6 +113,7 @@ void job_segment_report_free(segment_report **report)
     if (!report || !*report) return;
     for (int64_t i = 0; i < (*report)->n_failed; i++) io_free(&(*report)->failed[i]);
     job_segment_tables_free(&(*report)->tables);
+    if ((*report)->run) pthread_mutex_destroy(&(*report)->mutex);
     io_free(&(*report)->failed);
     io_free(report);
 }
@@ -117,7 +121,10 @@ void job_segment_report_free(segment_report **report)
 void job_segment_report_progressed(void *argument, int64_t n_slices)
 {
     segment_report *report = argument;
+
+    pthread_mutex_lock(&report->mutex);
     report->progress.slices_done += n_slices;
+    pthread_mutex_unlock(&report->mutex);
 }
 
 /* A table cell holds no tab and no line break. */
@@ -197,32 +204,36 @@ void job_segment_report_ended(void *argument, const job_outcome *outcome)
     segment_report *report = argument;
 
     print_ended(report, outcome);
+    pthread_mutex_lock(&report->mutex);
     job_segment_tables_ended(report->tables, outcome->case_index);
     report->n_suspicious += outcome->n_warnings > 0;
-    if (outcome->status == IO_OK) {
-        report->n_finished++;
-        report->progress.cases_done++;
-        if (report->run->options->verbosity > 0)
-            io_log(IO_LOG_INFO, "case %s: %lld slices in %.1f s", case_id(report, outcome->case_index), (long long)outcome->n_slices,
-                   outcome->seconds);
-    } else if (outcome->status != IO_ERR_STOPPED) {
-        keep_failure(report, outcome);
-    }
+    report->n_finished += outcome->status == IO_OK;
+    report->progress.cases_done += outcome->status == IO_OK;
+    if (outcome->status != IO_OK && outcome->status != IO_ERR_STOPPED) keep_failure(report, outcome);
+    pthread_mutex_unlock(&report->mutex);
+    if (outcome->status == IO_OK && report->run->options->verbosity > 0)
+        io_log(IO_LOG_INFO, "case %s: %lld slices in %.1f s", case_id(report, outcome->case_index), (long long)outcome->n_slices,
+               outcome->seconds);
 }
 
 void job_segment_report_handed(void *argument, int64_t case_index, int leader)
 {
     segment_report *report = argument;
+
+    pthread_mutex_lock(&report->mutex);
     job_segment_tables_handed(report->tables, case_index, leader);
+    pthread_mutex_unlock(&report->mutex);
 }
 
 void job_segment_report_show(segment_report *report)
 {
     if (!report) return;
     job_progress_show(&report->progress);
+    pthread_mutex_lock(&report->mutex);
     job_segment_tables_show(report->tables);
     if (report->is_failed_stale && job_time_now() - report->failed_written > WRITE_FAILED_EVERY_S && write_failed(report) != IO_OK)
         io_log(IO_LOG_WARN, "%s", io_last_error_text());
+    pthread_mutex_unlock(&report->mutex);
 }
 
 void job_segment_report_clear(segment_report *report)
@@ -381,7 +392,7 @@ static void print_end(segment_report *report, int64_t n_left, int exit_code)
     if (n_left > 0) io_log(IO_LOG_WARN, "stopped in good order by %s; start again with the same options to continue", job_stop_name());
 }
 
-io_status job_segment_report_finish(segment_report *report, int *exit_code)
+static io_status finish_report(segment_report *report, int *exit_code)
 {
     const segment_run *run = report->run;
     const int64_t n_left = run->plan.n_left - report->n_finished - report->n_failed;
@@ -397,4 +408,24 @@ io_status job_segment_report_finish(segment_report *report, int *exit_code)
     snprintf(text, sizeof text, "%d\n", *exit_code);
     if (n_left == 0) return write_text(run, "done", text); /* last: its presence says that everything else is there */
     return IO_OK;
+}
+
+io_status job_segment_report_finish(segment_report *report, int *exit_code)
+{
+    io_status status;
+
+    pthread_mutex_lock(&report->mutex);
+    status = finish_report(report, exit_code);
+    pthread_mutex_unlock(&report->mutex);
+    return status;
+}
+
+/* Nothing can be said if this fails: the process has half a second left. */
+void job_segment_report_hurry(segment_report *report)
+{
+    pthread_mutex_lock(&report->mutex);
+    if (report->is_failed_stale) (void)write_failed(report);
+    (void)job_segment_tables_finish(report->tables);
+    (void)write_summary(report, report->run->plan.n_left - report->n_finished - report->n_failed, JOB_EXIT_STOPPED);
+    pthread_mutex_unlock(&report->mutex);
 }

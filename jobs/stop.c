@@ -1,15 +1,29 @@
 /* See stop.h. The handler only stores: everything else happens in the main thread, never in the middle of a collective. */
 #include "jobs/stop.h"
 
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 static volatile sig_atomic_t signal_number;
 static atomic_bool is_asked;
 static double first_seen; /* seconds, monotonic; main thread only */
+
+/* The thread that hurries, where there is one. Signal handlers may post to a semaphore and little else. */
+static struct {
+    pthread_t thread;
+    sem_t wake;
+    atomic_bool is_open, is_ending;
+    void (*hurry)(void *context);
+    void *context;
+} watch;
+
+static const struct timespec moment = {0, 300 * 1000 * 1000}; /* of the second that mpirun leaves */
 
 static double now(void)
 {
@@ -22,6 +36,7 @@ static void take_signal(int number)
 {
     signal_number = number;
     atomic_store(&is_asked, true);
+    if (atomic_load(&watch.is_open)) sem_post(&watch.wake);
 }
 
 void job_stop_install(void)
@@ -51,6 +66,46 @@ void job_stop_ask(void)
 double job_stop_age(void)
 {
     return job_stop_asked() ? now() - first_seen : 0;
+}
+
+/* Open MPI's mpirun tells each rank which it is on its node; srun does not. */
+bool job_stop_is_hurried(void)
+{
+    return atomic_load(&is_asked) && (signal_number == SIGTERM || signal_number == SIGINT) && getenv("OMPI_COMM_WORLD_LOCAL_RANK") != NULL;
+}
+
+static void *wait_for_signal(void *argument)
+{
+    (void)argument;
+    while (sem_wait(&watch.wake) != 0) continue; /* interrupted */
+    if (atomic_load(&watch.is_ending) || !job_stop_is_hurried()) return NULL;
+    nanosleep(&moment, NULL);
+    if (!atomic_load(&watch.is_ending)) watch.hurry(watch.context);
+    return NULL;
+}
+
+void job_stop_watch(void (*hurry)(void *context), void *context)
+{
+    watch.hurry = hurry;
+    watch.context = context;
+    atomic_store(&watch.is_ending, false);
+    if (sem_init(&watch.wake, 0, 0) != 0) return;
+    if (pthread_create(&watch.thread, NULL, wait_for_signal, NULL) != 0) {
+        sem_destroy(&watch.wake);
+        return;
+    }
+    atomic_store(&watch.is_open, true);
+    if (atomic_load(&is_asked)) sem_post(&watch.wake); /* it came before */
+}
+
+void job_stop_unwatch(void)
+{
+    if (!atomic_load(&watch.is_open)) return;
+    atomic_store(&watch.is_ending, true);
+    atomic_store(&watch.is_open, false);
+    sem_post(&watch.wake);
+    pthread_join(watch.thread, NULL);
+    sem_destroy(&watch.wake);
 }
 
 const char *job_stop_name(void)

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 import unittest
 
 import samed
@@ -71,6 +72,19 @@ class Restart(unittest.TestCase):
         self.assertEqual(process.returncode, 75, errors)
         self.finish(ranks=2)
 
+
+    def test_ctrl_c_under_mpirun_in_a_long_call(self):
+        """mpirun kills a second later, while rank 0 is in the network for longer: the folder is left as after an orderly stop all the same."""
+        self.folder = samed.study(cases=2, size=(24, 24, 150), seed=30)
+        process = samed.start(*samed.segment_arguments(self.folder, self.out, "--image-size", "512", "--team", "1", "--batch", "48"), ranks=2)
+        samed.wait_for(lambda: process.poll() is not None or os.path.exists(os.path.join(self.out, "running.tsv")), "the first case")
+        time.sleep(1)
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        self.assertEqual(samed.leftovers(self.out), [])
+        self.assertEqual(samed.read_json(self.out, "run.json")["exit"], 75)
+        self.assertFalse(os.path.exists(os.path.join(self.out, "done")))
 
     def test_signal_to_one_member_stops_all(self):
         """A team's second rank alone gets it: the others hear of it, and no case is opened in vain."""
