@@ -50,7 +50,8 @@ class Faults(unittest.TestCase):
         self.check_maps()
 
     def test_killed_rank_ends_the_job(self):
-        job = self.start()
+        """The only one of its node: without srun's --kill-on-bad-exit nobody would ever notice."""
+        job = self.start(SITE_RANKS_PER_NODE=1)
         os.kill(cluster.ranks_of(job, "node02")[0], signal.SIGKILL)
         started = time.monotonic()
         log = job.end("FAILED", 137).log()
@@ -72,6 +73,17 @@ class Faults(unittest.TestCase):
         log = job.end(restarts=1).log()
         self.assertIn("stopped in good order by SIGUSR1", log)
         self.assertRegex(log, "[1-9][0-9]* of them done before")
+        self.check_maps()
+
+    def test_usr1_in_an_array(self):
+        """Only the element that stopped is queued again, also when its id is that of the whole array."""
+        job = self.submit("--array", 2, SITE_NODES=1, SITE_RANKS_PER_NODE=1)["segment"]
+        elements = [cluster.Job(f"{job.id}_{i}", os.path.join(self.out, "slurm", f"segment.{job.id}_{i}.log")) for i in (1, 2)]
+        samed.wait_for(lambda: all("done before" in element.log() for element in elements), "both elements")
+        same, other = sorted(elements, key=lambda element: element.fields()["JobId"] != job.id)
+        same.signal("--batch", "--signal=USR1")
+        same.end(restarts=1)
+        other.end(restarts=0)
         self.check_maps()
 
     def test_stop_file_and_number_of_restarts(self):
@@ -100,6 +112,12 @@ class Faults(unittest.TestCase):
         cluster.command("scontrol", "release", job.id)
         self.assertIn("the step never started; launching it once more", job.end().log())
         self.check_maps()
+
+    def test_launcher_that_starts_nothing_and_says_0(self):
+        job = self.submit(SITE_SAMED="/bin/true", SITE_MAX_RESTARTS=0)["segment"]
+        log = job.end("FAILED", 75).log()
+        self.assertIn("launching it once more", log)
+        self.assertIn("rank 0 did not write its done file", log)
 
     def test_array_with_one_bad_element(self):
         broken = samed.path("broken")
