@@ -9,7 +9,7 @@
 
 readonly EXIT_RUN=1 EXIT_USAGE=2 EXIT_STOPPED=75
 readonly SETTLE_SECONDS=2 # a TERM for this shell may come this long after the ranks' own
-readonly LOCK_SECONDS=61  # as long must another host's lock of this same job be silent before samed takes it over (jobs/lock.h)
+readonly OWN_LOCK_SECONDS=61 OTHER_LOCK_SECONDS=301 # as long must another host's lock be silent: of this same job, of another one
 
 log() {
     printf '%s slurm: %s\n' "$(date +%FT%T)" "$*" >&2
@@ -57,13 +57,14 @@ begin_job() {
     restarts=${SLURM_RESTART_COUNT:-0}
     export SAMED_JOB=$job # samed's lock names it: a job that is queued again may take over its own
     step='' is_cancelled='' is_stopping='' was_interrupted=''
+    n_ranks=${SLURM_NTASKS:-$((SLURM_JOB_NUM_NODES * ${SLURM_NTASKS_PER_NODE:-1}))}
     # shellcheck disable=SC2034 # used by the scripts
-    ranks=(--ranks "$SLURM_NTASKS")
+    ranks=(--ranks "$n_ranks")
     # shellcheck disable=SC2034
     threads=(${SLURM_CPUS_PER_TASK:+--threads "$SLURM_CPUS_PER_TASK"})
     trap take_usr1 USR1
     trap take_term TERM
-    log "job $job on ${SLURM_JOB_NODELIST:-?}, $SLURM_NTASKS ranks, restart $restarts"
+    log "job $job on ${SLURM_JOB_NODELIST:-?}, $n_ranks ranks, restart $restarts"
     check_folder "$out"
 }
 
@@ -85,7 +86,7 @@ launch() {
         exec srun --mpi="$SITE_MPI" --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
             ${SITE_SRUN_OPTIONS[@]+"${SITE_SRUN_OPTIONS[@]}"} ${SITE_CONTAINER[@]+"${SITE_CONTAINER[@]}"} "$SITE_SAMED" "$@"
         ;;
-    mpirun) exec mpirun -n "$SLURM_NTASKS" --bind-to none ${SITE_CONTAINER[@]+"${SITE_CONTAINER[@]}"} "$SITE_SAMED" "$@" ;;
+    mpirun) exec mpirun -n "$n_ranks" --bind-to none ${SITE_CONTAINER[@]+"${SITE_CONTAINER[@]}"} "$SITE_SAMED" "$@" ;;
     esac
 }
 
@@ -105,15 +106,28 @@ wait_for_step() {
     step=''
 }
 
-# A lost node leaves the lock of this job's last start behind; samed on another host waits until it is surely silent.
-wait_for_own_lock() {
-    local host='' owner='' age
-    if [ "$restarts" -eq 0 ] || ! read -r host _ owner 2>/dev/null <"$place/.samed.lock"; then return 0; fi
-    if [ "$owner" != "$job" ] || [ "$host" = "$(hostname -s)" ]; then return 0; fi
-    age=$(($(date +%s) - $(stat -c %Y "$place/.samed.lock" 2>/dev/null || echo 0)))
-    if [ "$age" -ge $LOCK_SECONDS ]; then return 0; fi
-    log "waiting $((LOCK_SECONDS - age)) s: $host may still be writing for this job"
-    sleep $((LOCK_SECONDS - age))
+# A signal ends the pause early, and its trap runs at once.
+pause() {
+    sleep "$1" &
+    wait $! || true
+}
+
+# A lost node, or a job that was killed, leaves the lock of its run behind. samed on another host takes it over when it is surely silent
+# (jobs/lock.h); until then it would refuse, so the wait is here. A lock of a job that still runs is left to samed to refuse.
+wait_for_old_lock() {
+    local host='' owner='' seconds
+    if ! read -r host _ owner 2>/dev/null <"$place/.samed.lock" || [ "$host" = "$(hostname -s)" ]; then return 0; fi
+    if [ "$owner" = "$job" ]; then
+        seconds=$OWN_LOCK_SECONDS
+    elif [[ $owner =~ ^[0-9_]+$ ]] && [ -z "$(squeue --noheader --jobs="$owner" 2>/dev/null)" ]; then
+        seconds=$OTHER_LOCK_SECONDS
+    else
+        return 0
+    fi
+    seconds=$((seconds + $(stat -c %Y "$place/.samed.lock" 2>/dev/null || echo 0) - $(date +%s)))
+    if [ "$seconds" -le 0 ]; then return 0; fi
+    log "waiting $seconds s, until $host, where job $owner wrote, is surely silent"
+    pause "$seconds"
 }
 
 # Success is what rank 0's done file says, never the launcher's code alone: srun can end with 0 though nothing was started.
@@ -140,18 +154,19 @@ has_started() {
 # one more try: the next step has another number.
 run_ranks() {
     local try
-    place=$1
+    place=$1 code=$EXIT_STOPPED
     shift
-    wait_for_own_lock
+    wait_for_old_lock
     for try in 1 2; do
         place_before=$(stamp "$place") done_before=$(stamp "$place/done")
+        if [ -n "$is_cancelled$is_stopping" ]; then break; fi
+        [ "$try" -eq 1 ] || log 'the step never started; launching it once more'
         launch "$@" &
         step=$!
         wait_for_step
         log "step $try of this job ended with $code"
         ls -A "$place" >/dev/null 2>&1 || true # opened anew, so that a network file system shows what another node wrote
-        if has_started || [ -n "$is_cancelled$is_stopping" ]; then break; fi
-        [ "$try" -eq 2 ] || log 'the step never started; launching it once more'
+        if has_started; then break; fi
     done
     judge_step
 }
@@ -173,7 +188,7 @@ is_kept_from_queue() {
 leave() {
     log "samed ended with $code"
     [ "$code" -eq $EXIT_STOPPED ] || exit "$code"
-    sleep $SETTLE_SECONDS
+    pause $SETTLE_SECONDS
     if is_kept_from_queue; then exit "$code"; fi
     log "queueing job $job again"
     scontrol requeue "$job" || die "$code" "Slurm does not queue job $job again; submit it once more, and it goes on where it was"

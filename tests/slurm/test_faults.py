@@ -1,5 +1,6 @@
 """What goes wrong at night, on two nodes: nothing is lost, and the same bytes come out in the end."""
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -73,6 +74,28 @@ class Faults(unittest.TestCase):
         log = job.end(restarts=1).log()
         self.assertIn("stopped in good order by SIGUSR1", log)
         self.assertRegex(log, "[1-9][0-9]* of them done before")
+        self.check_maps()
+
+    def test_usr1_as_another_user(self):
+        """nobody, in a folder of its own with a blank in a name, with a copy of the program and the scripts, queues its job again."""
+        home = os.path.join(cluster.RUN, "shared", "home")
+        self.out = os.path.join(home, "out of nobody")
+        shutil.copytree(self.folder, os.path.join(home, "study"))
+        shutil.copytree(cluster.SLURM, os.path.join(home, "slurm"), ignore=shutil.ignore_patterns("site.sh"))
+        shutil.copy2(samed.PROGRAM, home)
+        with open(os.path.join(home, "slurm", "site.sh"), "w", encoding="utf-8") as stream:
+            stream.write(f"SITE_SAMED={home}/samed SITE_NODES=2 SITE_CPUS_PER_RANK=1 SITE_TIME=5\n")
+        cluster.command("chown", "-R", "nobody", home)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("SAMED_", "OMPI_ALLOW"))}
+        as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        weights = ["--sam", "study/sam_tiny.pth", "--adapter", "study/samed_tiny.pth"]
+        output = cluster.command(*as_nobody, "slurm/submit", "study/imagesTr", "out of nobody", *weights, "--image-size", SIZE, env=environment,
+                                 cwd=home)
+        id_ = output.split()[2]
+        job = cluster.Job(id_, os.path.join(self.out, "slurm", f"segment.{id_}.log"))
+        samed.wait_for(lambda: os.path.isdir(self.out) and samed.stamps(self.out), "the first case")
+        cluster.command(*as_nobody, "scancel", "--batch", "--signal=USR1", id_)
+        job.end(restarts=1)
         self.check_maps()
 
     def test_usr1_in_an_array(self):

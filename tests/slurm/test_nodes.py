@@ -49,7 +49,7 @@ class Nodes(unittest.TestCase):
         node = job.fields()["BatchHost"]
         cluster.cut_power(node)
         log = self.check_end(job)
-        self.assertIn(f"{node} may still be writing for this job", log)
+        self.assertIn(f"until {node}, where job {job.id} wrote, is surely silent", log)
 
     def test_preempted(self):
         job = self.start("pair3", SITE_PARTITION="scavenge")
