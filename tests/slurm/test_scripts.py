@@ -102,6 +102,11 @@ class Segmentation(unittest.TestCase):
         self.assertEqual(process.stderr.count("to start at"), 2, process.stderr)
         self.assertFalse(os.path.exists(self.out))
         cluster.submit(env, *arguments, "--nodes", 9, code=1)  # there are two
+        broken = samed.path("broken")
+        shutil.copytree(arguments[0], broken)
+        samed.write_nifti(os.path.join(broken, "short.nii"), (4, 4, 4))  # voxels are missing
+        process = subprocess.run([os.path.join(cluster.SLURM, "submit"), broken, *arguments[1:]], env=env, capture_output=True, text=True, check=False)
+        self.assertEqual((process.returncode, process.stderr.count("to start at")), (3, 2), process.stderr)
         for job in cluster.segment(env, self.folder, self.out).values():
             job.end()
         status = cluster.command(os.path.join(cluster.SLURM, "submit"), "--status", self.out, env=env)
