@@ -1,95 +1,27 @@
 /* Fused attention with decomposed relative position (spec 1.4, 1.5), forward: online softmax in registers, as in FlashAttention-2
  * (Dao 2023), on what attention_tile.h and attention_math.h give. One block is MT * 64 queries of one window and head; each of its four
  * warps owns MT * 16 of them, and all what belongs to a query stays inside its warp. */
-#include "model/cuda/attention_tile.h"
+#include "model/cuda/attention_terms.h"
 
-/* Shared memory of a block, in this order; rows belong to one query each. */
+/* Shared memory of a block, in this order. */
 template <class M> struct forward_memory {
-    typename M::element *q;             /* [n_queries][LD], later the outputs */
+    typename M::element *q;             /* [n_queries][LD], later bf16 outputs */
     typename M::element *keys, *values; /* [ATTENTION_TILE][LD] */
-    float *lane_terms;                  /* [n_queries][lane_stride] relative position terms over the scale */
-    float *line_terms;                  /* [side][line_stride]: a line's terms for all queries */
-    float *pads;                        /* [n_queries][2]: q.b_k, then the largest logit of the padded keys and their mass */
-    int lane_stride, line_stride;
+    attention_terms terms;
     size_t n_bytes;
 };
 
-/* Strides: four rows of lane terms are read together, in pairs of lanes, and four lines are written together, for eight queries: all in
- * different banks. */
 template <class M>
 static __host__ __device__ __forceinline__ forward_memory<M> lay_out_forward(unsigned char *shared, int n_queries, int side, int lane_pad)
 {
     forward_memory<M> memory;
-    const size_t row = M::LD * sizeof(typename M::element);
-    size_t at = 0;
 
-    memory.lane_stride = divide_up(side, lane_pad) * lane_pad + 8;
-    memory.line_stride = n_queries + 4;
     memory.q = reinterpret_cast<typename M::element *>(shared);
-    at += n_queries * row;
-    memory.keys = reinterpret_cast<typename M::element *>(shared + at);
-    at += ATTENTION_TILE * row;
-    memory.values = reinterpret_cast<typename M::element *>(shared + at);
-    at += ATTENTION_TILE * row;
-    memory.lane_terms = reinterpret_cast<float *>(shared + at);
-    at += (size_t)n_queries * (size_t)memory.lane_stride * sizeof(float);
-    memory.line_terms = reinterpret_cast<float *>(shared + at);
-    at += (size_t)side * (size_t)memory.line_stride * sizeof(float);
-    memory.pads = reinterpret_cast<float *>(shared + at);
-    memory.n_bytes = at + (size_t)n_queries * 2 * sizeof(float);
+    memory.keys = memory.q + n_queries * M::LD;
+    memory.values = memory.keys + ATTENTION_TILE * M::LD;
+    memory.terms = lay_out_terms(reinterpret_cast<float *>(memory.values + ATTENTION_TILE * M::LD), n_queries, side, lane_pad);
+    memory.n_bytes = (n_queries + 2 * ATTENTION_TILE) * M::LD * sizeof(typename M::element) + memory.terms.n_floats * sizeof(float);
     return memory;
-}
-
-/* Puts the product of query i (at y, x of the window) with table row r where its key will look for it. */
-template <class M>
-static __device__ __forceinline__ void place_term(const forward_memory<M> &memory, const attention_job &job, const attention_window &w,
-                                                  int i, int y, int x, int r, float term)
-{
-    const int n = 2 * job.side - 1, is_h = r < n, key = (is_h ? y : x) + job.side - 1 - (is_h ? r : r - n);
-
-    if (r == 2 * n) memory.pads[2 * i] = term;
-    if (r >= 2 * n || key < 0 || key >= job.side) return;
-    term *= job.unscale;
-    if (is_h == w.is_turned)
-        memory.lane_terms[i * memory.lane_stride + key] = term;
-    else
-        memory.line_terms[key * memory.line_stride + i] = term;
-}
-
-/* All terms of the warp's queries: their product with the tables, which are staged like keys, a tile ahead. */
-template <class M, int MT>
-static __device__ __forceinline__ void compute_terms(const forward_memory<M> &memory, const attention_job &job, const attention_window &w,
-                                                     const typename M::rows (&queries)[MT], int first)
-{
-    const int g = find_lane() >> 2, t = find_lane() & 3, n_tiles = divide_up(2 * (2 * job.side - 1) + 1, ATTENTION_TILE);
-
-    for (int tile = 0; tile < n_tiles; tile++) {
-        const typename M::element *rows = tile % 2 ? memory.values : memory.keys;
-
-        if (tile > 0) { /* the first one came with the queries */
-            cuk_cp_async_wait<0>();
-            __syncthreads();
-        }
-        if (tile + 1 < n_tiles) stage_tables<M>(tile % 2 ? memory.keys : memory.values, job, w, (tile + 1) * ATTENTION_TILE);
-#pragma unroll 1
-        for (int half = 0; half < 2; half++) {
-            float s[MT][4][4] = {};
-
-            M::template multiply_keys<MT, 4>(s, queries, rows + half * 32 * M::LD);
-#pragma unroll
-            for (int m = 0; m < MT; m++)
-#pragma unroll
-                for (int e = 0; e < 4; e += 2) {
-                    const int i = (find_warp() * MT + m) * 16 + g + e * 4, q = min(first + i, w.vh * w.vw - 1);
-
-#pragma unroll
-                    for (int j = 0; j < 4; j++)
-                        for (int c = 0; c < 2; c++)
-                            place_term(memory, job, w, i, q / w.vw, q % w.vw, tile * ATTENTION_TILE + half * 32 + j * 8 + 2 * t + c,
-                                       s[m][j][e + c]);
-                }
-        }
-    }
 }
 
 /* Sum of 2^(step * (run[i * stride] - largest)) for i in [from, to). */
@@ -104,11 +36,10 @@ static __device__ float sum_powers(const float *run, int stride, int from, int t
 }
 
 /* The padded keys of query i form two rectangles, whole lines and the rest of the lines that are there; the weight of each factorises. */
-template <class M>
-static __device__ void weigh_padding(const forward_memory<M> &memory, const attention_job &job, const attention_window &w, int i)
+static __device__ void weigh_padding(const attention_terms &terms, const attention_job &job, const attention_window &w, int i)
 {
-    const float *lines = memory.line_terms + i, *lanes = memory.lane_terms + i * memory.lane_stride;
-    const int stride = memory.line_stride;
+    const float *lines = terms.lines + i, *lanes = terms.lanes + i * terms.lane_stride;
+    const int stride = terms.line_stride;
     const float step = job.scale * LOG2_E;
     float below, all, inside, beside;
     const float mass_below = sum_powers(lines, stride, w.n_lines, job.side, step, below);
@@ -117,24 +48,18 @@ static __device__ void weigh_padding(const forward_memory<M> &memory, const atte
     const float mass_beside = sum_powers(lanes, 1, w.n_lanes, job.side, step, beside);
     const float largest = fmaxf(below + all, inside + beside);
 
-    memory.pads[2 * i + 1] = mass_below * mass_all * cuk_exp2(step * (below + all - largest)) +
-                             mass_inside * mass_beside * cuk_exp2(step * (inside + beside - largest));
-    memory.pads[2 * i] += largest;
+    terms.pads[2 * i + 1] = mass_below * mass_all * cuk_exp2(step * (below + all - largest)) +
+                            mass_inside * mass_beside * cuk_exp2(step * (inside + beside - largest));
+    terms.pads[2 * i] += largest;
 }
 
-/* Padding and dead lanes of the warp's queries, once their terms are there. */
-template <class M, int MT>
-static __device__ __forceinline__ void finish_terms(const forward_memory<M> &memory, const attention_job &job, const attention_window &w,
-                                                    int lane_pad)
+/* The same for the warp's queries, from q.b_k to what start_state reads. */
+template <int MT>
+static __device__ __forceinline__ void weigh_all_padding(const attention_terms &terms, const attention_job &job, const attention_window &w)
 {
-    const int first = find_warp() * MT * 16, n_dead = w.n_chunks * lane_pad - w.n_lanes;
-
     __syncwarp();
     if (w.is_cut)
-        for (int i = find_lane(); i < MT * 16; i += 32) weigh_padding(memory, job, w, first + i);
-    __syncwarp();
-    for (int i = find_lane(); i < MT * 16 * n_dead; i += 32)
-        memory.lane_terms[(first + i / n_dead) * memory.lane_stride + w.n_lanes + i % n_dead] = DEAD_LOGIT;
+        for (int i = find_lane(); i < MT * 16; i += 32) weigh_padding(terms, job, w, find_warp() * MT * 16 + i);
     __syncwarp();
 }
 
@@ -147,7 +72,7 @@ template <class M, int MT> struct query_state {
 
 /* Starts with the padded keys, whose values are all b_v. */
 template <class M, int MT>
-static __device__ __forceinline__ void start_state(query_state<M, MT> &state, const forward_memory<M> &memory, const attention_job &job,
+static __device__ __forceinline__ void start_state(query_state<M, MT> &state, const attention_terms &terms, const attention_job &job,
                                                    const attention_window &w)
 {
     const int g = find_lane() >> 2, t = find_lane() & 3;
@@ -159,58 +84,15 @@ static __device__ __forceinline__ void start_state(query_state<M, MT> &state, co
 #pragma unroll
         for (int e = 0; e < 2; e++) {
             const int i = (find_warp() * MT + m) * 16 + g + e * 8;
-            const float mass = w.is_cut ? memory.pads[2 * i + 1] : 0;
+            const float mass = w.is_cut ? terms.pads[2 * i + 1] : 0;
 
-            state.largest[m][e] = w.is_cut ? memory.pads[2 * i] : DEAD_LOGIT;
+            state.largest[m][e] = w.is_cut ? terms.pads[2 * i] : DEAD_LOGIT;
             state.mass[m][e] = t == 0 ? mass : 0;
 #pragma unroll
             for (int n = 0; n < M::HEAD / 8; n++)
 #pragma unroll
-                for (int c = 0; c < 2; c++) state.o[m][n][2 * e + c] = w.is_cut ? mass * M::widen(bias[n * 8 + 2 * t + c]) : 0;
+                for (int c = 0; c < 2; c++) state.o[m][n][2 * e + c] = w.is_cut ? mass * widen(bias[n * 8 + 2 * t + c]) : 0;
         }
-}
-
-/* The terms of the chunk's lanes for this thread's queries. */
-template <class M, int NT, int MT>
-static __device__ __forceinline__ void load_lane_terms(float (&terms)[MT][NT][4], const forward_memory<M> &memory, int lane0)
-{
-    const int g = find_lane() >> 2, t = find_lane() & 3;
-
-#pragma unroll
-    for (int m = 0; m < MT; m++)
-#pragma unroll
-        for (int e = 0; e < 4; e += 2) {
-            const float *from = memory.lane_terms + ((find_warp() * MT + m) * 16 + g + e * 4) * memory.lane_stride + lane0 + 2 * t;
-
-#pragma unroll
-            for (int j = 0; j < NT; j++) {
-                const float2 pair = *reinterpret_cast<const float2 *>(from + j * 8);
-
-                terms[m][j][e] = pair.x;
-                terms[m][j][e + 1] = pair.y;
-            }
-        }
-}
-
-/* Logits of half a step, 32 keys from line on; lines past the last one are dead. */
-template <class M, int NT, int MT>
-static __device__ __forceinline__ void compute_logits(float (&s)[MT][4][4], const float (&lane_terms)[MT][NT][4],
-                                                      const typename M::rows (&queries)[MT], const typename M::element *keys,
-                                                      const forward_memory<M> &memory, const attention_window &w, int line)
-{
-    const int g = find_lane() >> 2;
-
-#pragma unroll
-    for (int m = 0; m < MT; m++)
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-#pragma unroll
-            for (int e = 0; e < 4; e++) {
-                const int i = (find_warp() * MT + m) * 16 + g + e / 2 * 8, at = line + j / NT;
-
-                s[m][j][e] = at < w.n_lines ? lane_terms[m][j % NT][e] + memory.line_terms[at * memory.line_stride + i] : DEAD_LOGIT;
-            }
-    if (line < w.n_lines) M::template multiply_keys<MT, 4>(s, queries, keys);
 }
 
 /* Logits of a step to weights relative to the largest logit so far; what is there already shrinks accordingly. */
@@ -254,14 +136,14 @@ static __device__ __forceinline__ void meet_keys(query_state<M, MT> &state, cons
 
     cuk_cp_async_wait<0>();
     __syncthreads(); /* the keys are there, and nobody reads the last values any more */
-    stage_keys<M>(memory.values, job, w, 2, line, lane0, NT * 8);
+    stage_keys<M>(memory.values, ATTENTION_TILE, job, w, 2, line, lane0, NT * 8);
 #pragma unroll
     for (int half = 0; half < 2; half++, __syncwarp()) /* or the compiler begins with both, for which registers do not suffice */
-        compute_logits<M, NT, MT>(s[half], lane_terms, queries, memory.keys + half * 32 * M::LD, memory, w, line + half * 4 / NT);
+        compute_logits<M, NT, MT>(s[half], lane_terms, queries, memory.keys + half * 32 * M::LD, memory.terms, w, line + half * 4 / NT);
     weigh_keys<M, MT>(state, s, job.scale * LOG2_E);
     cuk_cp_async_wait<0>();
     __syncthreads(); /* the values are there, and nobody reads the keys any more */
-    if (next_lane < w.n_chunks * NT * 8) stage_keys<M>(memory.keys, job, w, 1, next_line, next_lane, NT * 8);
+    if (next_lane < w.n_chunks * NT * 8) stage_keys<M>(memory.keys, ATTENTION_TILE, job, w, 1, next_line, next_lane, NT * 8);
 #pragma unroll
     for (int half = 0; half < 2; half++)
         if (line + half * 4 / NT < w.n_lines) M::template multiply_values<MT, 4>(state.o, s[half], memory.values + half * 32 * M::LD);
@@ -361,20 +243,21 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, least_blocks<M, MT>()) atte
     if (threadIdx.x == 0) w = find_window(job, MT * 64, NT * 8);
     __syncthreads();
     const int first = w.tile * MT * 64;
-    stage_tile<M>(memory.q, MT * 64, find_source<M>(job, job.qkv, find_column(job, w, 0), job.is_qkv_aligned),
+    stage_tile<M>(memory.q, MT * 64, find_source<typename M::element>(job, job.qkv, find_column(job, w, 0), job.is_qkv_aligned),
                   [&](int slot) { return find_query(job, w, first + slot); });
-    stage_tables<M>(memory.keys, job, w, 0);
+    stage_tables<M>(memory.keys, ATTENTION_TILE, job, w, 0);
     cuk_cp_async_wait<0>();
     __syncthreads();
 #pragma unroll
     for (int m = 0; m < MT; m++) M::load_rows(queries[m], memory.q + (find_warp() * MT + m) * 16 * M::LD);
-    compute_terms<M, MT>(memory, job, w, queries, first);
+    compute_terms<M, MT, ATTENTION_TILE>(memory.terms, memory.keys, memory.values, job, w, queries, first);
     __syncthreads(); /* nobody reads the tables any more */
-    stage_keys<M>(memory.keys, job, w, 1, 0, 0, NT * 8);
-    finish_terms<M, MT>(memory, job, w, NT * 8);
-    start_state<M, MT>(state, memory, job, w);
+    stage_keys<M>(memory.keys, ATTENTION_TILE, job, w, 1, 0, 0, NT * 8);
+    weigh_all_padding<MT>(memory.terms, job, w);
+    bury_lanes<MT>(memory.terms, w, NT * 8);
+    start_state<M, MT>(state, memory.terms, job, w);
     for (int lane0 = 0; lane0 < w.n_chunks * NT * 8; lane0 += NT * 8) {
-        load_lane_terms<M, NT, MT>(lane_terms, memory, lane0);
+        load_lane_terms<NT, MT>(lane_terms, memory.terms, lane0);
         for (int line = 0; line < w.n_lines; line += 8 / NT) meet_keys<M, NT, MT>(state, lane_terms, queries, memory, job, w, line, lane0);
     }
     finish_queries<M, MT>(state, job, w, first);

@@ -47,8 +47,18 @@ static inline int attention_head_pad(int head_size)
     return head_size <= 32 ? 32 : head_size <= 64 ? 64 : ATTENTION_LARGEST_HEAD;
 }
 
+/* A backward call: the forward's rows and log_sum, which its out is f32 for, and the gradients, f32. */
+typedef struct attention_backward_job {
+    attention_job forward;
+    model_rows dout, dqkv;
+    int is_dout_aligned, is_dqkv_aligned;
+    float *terms; /* [B*G*G, heads, 2, side] scratch: each query's terms over the scale, rel_h's for key rows, then rel_w's for columns */
+    float *inner; /* [B*G*G, heads] scratch: dout . out */
+} attention_backward_job;
+
 /* Launchers; a cudaError_t. */
 int attention_forward_launch(cudaStream_t stream, const attention_job *job, attention_math math);
+int attention_backward_launch(cudaStream_t stream, const attention_backward_job *job, attention_math math);
 int cross_attention_forward_launch(cudaStream_t stream, const cross_job *job);
 int cross_attention_backward_launch(cudaStream_t stream, const cross_job *job);
 

@@ -36,10 +36,6 @@ template <int HEAD_PAD> struct bf16_math {
     {
         return __float2bfloat16(x);
     }
-    static __device__ __forceinline__ float widen(element x)
-    {
-        return __bfloat162float(x);
-    }
 
     /* 16 rows of a tile as the left side of products. */
     static __device__ __forceinline__ void load_rows(rows &to, const element *tile)
@@ -128,10 +124,6 @@ template <int HEAD_PAD> struct tf32_math {
     {
         return __uint_as_float((__float_as_uint(x) + 0x1000u) & 0xffffe000u);
     }
-    static __device__ __forceinline__ float widen(element x)
-    {
-        return x;
-    }
 
     static __device__ __forceinline__ void load_rows(rows &to, const element *tile)
     {
@@ -201,10 +193,6 @@ template <int HEAD_PAD> struct f32_math {
     };
 
     static __device__ __forceinline__ float round(float x)
-    {
-        return x;
-    }
-    static __device__ __forceinline__ float widen(element x)
     {
         return x;
     }

@@ -123,19 +123,28 @@ static __device__ __forceinline__ int find_column(const attention_job &job, cons
     return (part * job.heads + w.head) * job.head_size;
 }
 
-/* What a tile is staged from: rows of D numbers, and whether they can be copied 16 bytes at a time. */
-template <class M> struct tile_source {
-    const typename M::element *data;
+/* What a tile is staged from: rows of D numbers, and whether they can be copied a tile's 16 bytes at a time. */
+template <class S> struct tile_source {
+    const S *data;
     int64_t stride;
     int D, is_aligned;
 };
 
-template <class M>
-static __device__ __forceinline__ tile_source<M> find_source(const attention_job &job, const model_rows &rows, int column, int is_aligned)
+template <class S>
+static __device__ __forceinline__ tile_source<S> find_source(const attention_job &job, const model_rows &rows, int column, int is_aligned)
 {
-    const tile_source<M> source = {static_cast<const typename M::element *>(rows.data) + column, rows.stride, job.head_size, is_aligned};
+    const tile_source<S> source = {static_cast<const S *>(rows.data) + column, rows.stride, job.head_size, is_aligned};
 
     return source;
+}
+
+static __device__ __forceinline__ float widen(float x)
+{
+    return x;
+}
+static __device__ __forceinline__ float widen(__nv_bfloat16 x)
+{
+    return __bfloat162float(x);
 }
 
 static __device__ __forceinline__ void clear_chunk(void *to)
@@ -143,22 +152,28 @@ static __device__ __forceinline__ void clear_chunk(void *to)
     *static_cast<float4 *>(to) = make_float4(0, 0, 0, 0);
 }
 
-/* 16 bytes: under way until the next cuk_cp_async_wait, or rounded at once. */
-template <class M> static __device__ __forceinline__ void copy_chunk(typename M::element *to, const typename M::element *from)
+/* 16 bytes of a tile: under way until the next cuk_cp_async_wait, or rounded at once. */
+template <class M, class S> static __device__ __forceinline__ void copy_chunk(typename M::element *to, const S *from)
 {
-    if constexpr (M::IS_COPIED_DIRECTLY) {
+    if constexpr (sizeof(S) == sizeof(typename M::element) && M::IS_COPIED_DIRECTLY) {
         cuk_cp_async16(to, from);
     } else {
         const float4 x = *reinterpret_cast<const float4 *>(from);
 
-        *reinterpret_cast<float4 *>(to) = make_float4(M::round(x.x), M::round(x.y), M::round(x.z), M::round(x.w));
+        if constexpr (sizeof(S) == sizeof(typename M::element)) {
+            *reinterpret_cast<float4 *>(to) = make_float4(M::round(x.x), M::round(x.y), M::round(x.z), M::round(x.w));
+        } else {
+            const float4 y = *reinterpret_cast<const float4 *>(from + 4);
+
+            *reinterpret_cast<uint4 *>(to) = make_uint4(M::pack(x.x, x.y), M::pack(x.z, x.w), M::pack(y.x, y.y), M::pack(y.z, y.w));
+        }
     }
 }
 
 /* Fills n_rows rows of a tile by all threads; row_of gives the source's row, or -1 for a row of zeros. To be waited for with
  * cuk_cp_async_wait and a barrier. */
-template <class M, class F>
-static __device__ __forceinline__ void stage_tile(typename M::element *tile, int n_rows, const tile_source<M> &source, F row_of)
+template <class M, class S, class F>
+static __device__ __forceinline__ void stage_tile(typename M::element *tile, int n_rows, const tile_source<S> &source, F row_of)
 {
     enum { CHUNKS = M::HEAD / M::CHUNK };
 
@@ -169,7 +184,7 @@ static __device__ __forceinline__ void stage_tile(typename M::element *tile, int
         typename M::element *to = tile + i / CHUNKS * M::LD + c;
 
         if (row >= 0)
-            copy_chunk<M>(to, source.data + row * source.stride + c);
+            copy_chunk<M, S>(to, source.data + row * source.stride + c);
         else
             clear_chunk(to);
     }
@@ -178,29 +193,29 @@ static __device__ __forceinline__ void stage_tile(typename M::element *tile, int
         const int c = i % M::HEAD;
         const int row = c < source.D ? row_of(i / M::HEAD) : -1;
 
-        tile[i / M::HEAD * M::LD + c] = row >= 0 ? M::round(M::widen(source.data[row * source.stride + c])) : M::round(0);
+        tile[i / M::HEAD * M::LD + c] = row >= 0 ? M::round(widen(source.data[row * source.stride + c])) : M::round(0);
     }
     cuk_cp_async_commit();
 }
 
 /* Keys (part 1) or values (2) of a step. */
 template <class M>
-static __device__ __forceinline__ void stage_keys(typename M::element *tile, const attention_job &job, const attention_window &w, int part,
-                                                  int line0, int lane0, int lane_pad)
+static __device__ __forceinline__ void stage_keys(typename M::element *tile, int n_slots, const attention_job &job,
+                                                  const attention_window &w, int part, int line0, int lane0, int lane_pad)
 {
-    stage_tile<M>(tile, ATTENTION_TILE, find_source<M>(job, job.qkv, find_column(job, w, part), job.is_qkv_aligned),
+    stage_tile<M>(tile, n_slots, find_source<typename M::element>(job, job.qkv, find_column(job, w, part), job.is_qkv_aligned),
                   [&](int slot) { return find_key(job, w, line0 + slot / lane_pad, lane0 + slot % lane_pad); });
 }
 
-/* Rows of the tables from number first on, and after rel_w's last one the head's key of padded tokens: count_table_rows in all. */
+/* n_slots rows of the tables from number first on, and after rel_w's last one the head's key of padded tokens. */
 template <class M>
-static __device__ __forceinline__ void stage_tables(typename M::element *tile, const attention_job &job, const attention_window &w,
-                                                    int first)
+static __device__ __forceinline__ void stage_tables(typename M::element *tile, int n_slots, const attention_job &job,
+                                                    const attention_window &w, int first)
 {
-    const tile_source<M> source = {static_cast<const typename M::element *>(job.constants), M::HEAD, M::HEAD, 1};
+    const tile_source<typename M::element> source = {static_cast<const typename M::element *>(job.constants), M::HEAD, M::HEAD, 1};
     const int n_rows = 2 * (2 * job.side - 1), bias_key = n_rows + job.heads + w.head;
 
-    stage_tile<M>(tile, ATTENTION_TILE, source, [&](int slot) {
+    stage_tile<M>(tile, n_slots, source, [&](int slot) {
         return first + slot < n_rows ? first + slot : first + slot == n_rows ? bias_key : -1;
     });
 }
