@@ -75,6 +75,12 @@ class Job:
     def signal(self, *options):
         command("scancel", *options, self.id)
 
+    def stop_in_good_order(self):
+        """What Slurm does before the limit; waits until the script has passed it on."""
+        self.signal("--batch", "--signal=USR1")
+        samed.wait_for(lambda: "USR1: asking" in self.log(), "the script's word")
+        time.sleep(0.3)  # srun passes it on
+
 
 def submit(env, *arguments, code=0):
     """slurm/submit: the jobs it names, by script."""
@@ -90,9 +96,9 @@ def segment(env, folder, out, *options, images=None):
     return submit(env, images or os.path.join(folder, "imagesTr"), out, *samed.weights(folder), "--image-size", samed.SIZE, *options)
 
 
-def ranks_of(job, node):
-    """Process numbers of a job's ranks on a node, as the head sees them."""
-    wanted = {f"SLURM_JOB_ID={job.id}".encode(), f"SLURMD_NODENAME={node}".encode()}
+def ranks_of(job, node=None):
+    """Process numbers of a job's ranks, of all nodes or one, as the head sees them."""
+    wanted = {f"SLURM_JOB_ID={job.fields()['JobId']}".encode()} | ({f"SLURMD_NODENAME={node}".encode()} if node else set())
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -102,6 +108,25 @@ def ranks_of(job, node):
         except OSError:
             continue
     return found
+
+
+def hold(job, node=None):
+    """Stops a job's ranks in the middle of their work, so that it cannot end before the test has done what it wants. Returns them."""
+    pids = ranks_of(job, node)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    if not pids or job.state() != "RUNNING":
+        raise AssertionError(f"job {job.id} ended too early to be held: {job.state()}\n{job.log()}")
+    return pids
+
+
+def let_go(pids):
+    """The opposite; the signals of Slurm that end a job do it too."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGCONT)
+        except ProcessLookupError:
+            continue
 
 
 def on_node(node, script):

@@ -31,10 +31,11 @@ class Faults(unittest.TestCase):
         return cluster.segment(env, self.folder, self.out, "--image-size", SIZE, *options)
 
     def start(self, **changes):
-        """A segmentation with at least one case done and others under way."""
+        """A segmentation with at least one case done and others under way, which is held there: self.held."""
+        n_before = len(samed.stamps(self.out)) if os.path.isdir(self.out) else 0
         job = self.submit(**changes)["segment"]
-        samed.wait_for(lambda: os.path.isdir(self.out) and samed.stamps(self.out), "the first case")
-        self.assertEqual(job.state(), "RUNNING")
+        samed.wait_for(lambda: os.path.isdir(self.out) and len(samed.stamps(self.out)) > n_before, "the first case")
+        self.held = cluster.hold(job)
         return job
 
     def check_maps(self):
@@ -55,6 +56,7 @@ class Faults(unittest.TestCase):
         job = self.start(SITE_RANKS_PER_NODE=1)
         os.kill(cluster.ranks_of(job, "node02")[0], signal.SIGKILL)
         started = time.monotonic()
+        cluster.let_go(self.held)
         log = job.end("FAILED", 137).log()
         self.assertLess(time.monotonic() - started, 10)
         self.assertNotIn("once more", log)
@@ -70,7 +72,8 @@ class Faults(unittest.TestCase):
 
     def test_usr1_before_the_limit(self):
         job = self.start()
-        job.signal("--batch", "--signal=USR1")
+        job.stop_in_good_order()
+        cluster.let_go(self.held)
         log = job.end(restarts=1).log()
         self.assertIn("stopped in good order by SIGUSR1", log)
         self.assertRegex(log, "[1-9][0-9]* of them done before")
@@ -94,7 +97,11 @@ class Faults(unittest.TestCase):
         id_ = output.split()[2]
         job = cluster.Job(id_, os.path.join(self.out, "slurm", f"segment.{id_}.log"))
         samed.wait_for(lambda: os.path.isdir(self.out) and samed.stamps(self.out), "the first case")
+        held = cluster.hold(job)
         cluster.command(*as_nobody, "scancel", "--batch", "--signal=USR1", id_)
+        samed.wait_for(lambda: "USR1: asking" in job.log(), "the script's word")
+        time.sleep(0.3)
+        cluster.let_go(held)
         job.end(restarts=1)
         self.check_maps()
 
@@ -102,22 +109,25 @@ class Faults(unittest.TestCase):
         """Only the element that stopped is queued again, also when its id is that of the whole array."""
         job = self.submit("--array", 2, SITE_NODES=1, SITE_RANKS_PER_NODE=1)["segment"]
         elements = [cluster.Job(f"{job.id}_{i}", os.path.join(self.out, "slurm", f"segment.{job.id}_{i}.log")) for i in (1, 2)]
-        samed.wait_for(lambda: all("done before" in element.log() for element in elements), "both elements")
+        samed.wait_for(lambda: all("rank on" in element.log() for element in elements), "both elements")
+        held = [pid for element in elements for pid in cluster.hold(element)]
         same, other = sorted(elements, key=lambda element: element.fields()["JobId"] != job.id)
-        same.signal("--batch", "--signal=USR1")
+        same.stop_in_good_order()
+        cluster.let_go(held)
         same.end(restarts=1)
         other.end(restarts=0)
         self.check_maps()
 
     def test_stop_file_and_number_of_restarts(self):
         job = self.start(SITE_MAX_RESTARTS=0)
-        job.signal("--batch", "--signal=USR1")
+        job.stop_in_good_order()
+        cluster.let_go(self.held)
         self.assertIn("0 restarts are as many as the site allows", job.end("FAILED", 75).log())
-        job = self.submit()["segment"]
+        job = self.start()
         with open(os.path.join(self.out, "slurm", "stop"), "w", encoding="utf-8"):
             pass
-        samed.wait_for(lambda: "done before" in job.log(), "the start")
-        job.signal("--batch", "--signal=USR1")
+        job.stop_in_good_order()
+        cluster.let_go(self.held)
         self.assertIn("slurm/stop is there", job.end("FAILED", 75).log())
 
     def test_queued_again_by_the_administrator(self):
@@ -160,10 +170,10 @@ class Faults(unittest.TestCase):
         self.check_maps()
 
     def test_two_jobs_on_one_folder(self):
-        first = self.submit()["segment"]
-        samed.wait_for(lambda: os.path.exists(os.path.join(self.out, ".samed.lock")), "the first one's lock")
+        first = self.start()
         second = self.submit()["segment"]
         self.assertIn("another run", second.end("FAILED", 2).log())
+        cluster.let_go(self.held)
         first.end()
         self.check_maps()
 

@@ -23,6 +23,7 @@ class Nodes(unittest.TestCase):
         env = cluster.site(SITE_CPUS_PER_RANK=1, SITE_OPTIONS=f"(--constraint={pair})", **changes)
         job = cluster.segment(env, self.folder, self.out, "--image-size", 384)["segment"]
         samed.wait_for(lambda: os.path.isdir(self.out) and samed.stamps(self.out), "the first case")
+        cluster.hold(job)  # what ends a job lets its ranks go
         self.before = samed.stamps(self.out)
         return job
 
