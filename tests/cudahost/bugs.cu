@@ -183,8 +183,8 @@ template <class F> static void expect(experiment &e, int count, F value)
     for (int t = 0; t < count; t++) e.expected[t] = value(t);
 }
 
-/* What a kernel does wrong. */
-static int run_kernel(experiment &e, int bug)
+/* What a kernel does wrong: how its threads share memory, 0 to 8. */
+static int run_sharing(experiment &e, int bug)
 {
     const std::vector<float> &in = e.input;
 
@@ -219,14 +219,23 @@ static int run_kernel(experiment &e, int bug)
         expect(e, 20, [](int) { return 0; });
         CUK_LAUNCH(shuffle_some, 1, 32, 0, e.stream, e.x, e.y, 20);
         break;
-    case 8:
+    default:
         expect(e, 1, [&](int) {
             float sum = 0;
             for (int t = 0; t < 64; t++) sum += in[t];
             return sum;
         });
         CUK_LAUNCH(race_blocks, 64, 32, 0, e.stream, e.x, e.y);
-        break;
+    }
+    return finish(e, e.y);
+}
+
+/* What a kernel does wrong: what it reads and computes, 9 to 17. */
+static int run_reading(experiment &e, int bug)
+{
+    const std::vector<float> &in = e.input;
+
+    switch (bug) {
     case 9:
         expect(e, 32, [&](int t) { return in[(31 - t) * 4]; });
         CUK_LAUNCH(copy_unwaited, 1, 32, 0, e.stream, e.x, e.y);
@@ -343,7 +352,8 @@ int main(int argc, char **argv)
     cudaMalloc((void **)&e.y, sizeof(float) * n);
     cudaMemcpy(e.x, e.input.data(), sizeof(float) * n, cudaMemcpyHostToDevice);
     cudaMemset(e.y, 0, sizeof(float) * n);
-    if (bug < 18) return run_kernel(e, bug);
+    if (bug < 9) return run_sharing(e, bug);
+    if (bug < 18) return run_reading(e, bug);
     if (bug < 26) return run_host(e, bug);
     return run_graph(e, bug == 27); /* 26 is right */
 }

@@ -43,10 +43,21 @@ FOREIGN = [
     (r"cmocka\.h", "CMOCKA", "tests"),
 ]
 BACKEND_WORDS = {"model/cpu": {"cpu", "onednn"}, "model/cuda": {"cuda", "cublas"}}
+DIALECT = "model/cuda/cuk.h"  # the one file that may hold what follows
+KERNEL_RULES = [
+    (r"#\s*include\s*<(cuda_(?!runtime_api\.h)|mma|cooperative_groups|cub/|thrust/)", f"device headers come through {DIALECT} only"),
+    (r"__shared__", "raw __shared__; use CUK_SHARED or CUK_DYN_SHARED"),
+    (r"<<<", "raw launch; use CUK_LAUNCH"),
+    (r"\b(asm|__asm__)\b", f"inline assembly belongs in {DIALECT}, with a twin in tests/cudahost"),
+    (r"\batomic(?!(Min|Max)\b)[A-Z]\w*", "atomics but of integers' extremes depend on the order of threads; add in a fixed order"),
+    (r"\b(CUDAHOST|__CUDA_ARCH__)\b", "a branch that the emulator or the device never takes"),
+]
+ALLOCATORS = {"model/cuda/memory_cuda.c", "model/cuda/relpos.c"}  # the second: tables of a network, made once when it is loaded
+LAUNCH_CHECK = r"\bcuda_launch_check\s*\(|\bcudaGetLastError\s*\("
 PREFIX = {"io": "io_", "model": "model_", "pipeline": "pipe_", "jobs": "job_"}
 FORBIDDEN_BELOW_JOBS = r"\b(exit|_exit|abort|printf|puts|putchar|perror)\s*\("
 FORBIDDEN_EVERYWHERE = r"\b(gets|strcpy(?!\(\w+, \))|strcat|sprintf|vsprintf|atoi|atol|atof)\s*\("  # strcpy of a literal is fine
-SOURCE_ENDINGS = (".c", ".h", ".py", ".sh", ".md", ".txt", ".json", ".cmake", ".sbatch", "run")
+SOURCE_ENDINGS = (".c", ".h", ".cu", ".cpp", ".py", ".sh", ".md", ".txt", ".json", ".cmake", ".sbatch", "run")
 
 
 class Tree:
@@ -68,8 +79,8 @@ class Tree:
     def exists(self, path):
         return os.path.exists(os.path.join(self.root, path))
 
-    def c_files(self, rooms=tuple(MAY_INCLUDE)):
-        return [p for p in self.paths if p.endswith((".c", ".h")) and room_of(p) in rooms]
+    def c_files(self, rooms=tuple(MAY_INCLUDE), endings=(".c", ".h")):
+        return [p for p in self.paths if p.endswith(endings) and room_of(p) in rooms]
 
 
 def room_of(path):
@@ -99,13 +110,13 @@ def functions_of(lines):
             text = re.sub(r"__attribute__\s*\(\(.*?\)\)", "", " ".join(signature))
             name = re.search(r"(\w+)\s*\(", text)
             if name:
-                yield name.group(1), bool(re.match(r"\s*static\b", text)), start, number - start + 1
+                yield name.group(1), bool(re.match(r"\s*(template\s*<.*>\s*)?static\b", text)), start, number - start + 1
             start = None
 
 
 def check_includes(tree):
     """Includes point along the arrows, are written from the root, and each foreign library is in one room."""
-    files = tree.c_files(tuple(MAY_INCLUDE) + ("tests",))
+    files = tree.c_files(tuple(MAY_INCLUDE) + ("tests",), (".c", ".h", ".cu", ".cpp"))
     for path in files:
         for number, line in enumerate(tree.lines(path), 1):
             include = re.match(r'\s*#\s*include\s*([<"])([^>"]+)[>"]', line)
@@ -151,12 +162,12 @@ def check_targets(tree):
 
 def check_sizes(tree):
     """Files and functions stay short enough to be read in one go."""
-    files = [p for p in tree.paths if p.endswith((".c", ".h", ".py", ".sh"))]
+    files = [p for p in tree.paths if p.endswith((".c", ".h", ".cu", ".cpp", ".py", ".sh"))]
     for path in files:
         lines = tree.lines(path)
         if len(lines) - 1 > MAX_FILE_LINES:
             yield f"{path}:1: {len(lines) - 1} lines, at most {MAX_FILE_LINES}"
-        if path.endswith(".c"):
+        if path.endswith((".c", ".cu", ".cpp")):
             for name, _, start, length in functions_of(lines):
                 if length > MAX_FUNCTION_LINES:
                     yield f"{path}:{start}: {name}() has {length} lines, at most {MAX_FUNCTION_LINES}"
@@ -197,6 +208,51 @@ def check_calls(tree):
                 if call and not code.lstrip().startswith("*"):
                     yield f"{path}:{number}: {call.group(1)}() is not used here"
     return len(files)
+
+
+def check_kernels(tree):
+    """Kernels are written in the dialect of cuk.h, so that all of them also run on the emulator; sums have an order of their own."""
+    files = [p for p in tree.c_files(("model/cuda",), (".cu", ".h")) if p != DIALECT]
+    for path in files:
+        for number, line in enumerate(tree.lines(path), 1):
+            code = code_of(line)
+            for pattern, what in KERNEL_RULES:
+                if re.search(pattern, code) and not code.lstrip().startswith("*"):
+                    yield f"{path}:{number}: {what}"
+    return len(files)
+
+
+def check_launches(tree):
+    """Each launch is followed by a look at its error, in its function or in all that call it; device memory is not taken in passing."""
+    files = tree.c_files(("model/cuda",), (".cu", ".c"))
+    for path in files:
+        lines = tree.lines(path)
+        yield from (f"{path}:{start}: {name}() launches a kernel and does not look at its error" for name, start in find_unchecked(lines))
+        for number, line in enumerate(lines, 1):
+            if not re.search(r"\bcudaMalloc(Async|Managed|Pitch|3D)?\s*\(", code_of(line)):
+                continue
+            if path not in ALLOCATORS:
+                yield f"{path}:{number}: device memory is taken in {' and '.join(sorted(ALLOCATORS))} only"
+            elif len(line) - len(line.lstrip()) != 4:
+                yield f"{path}:{number}: device memory taken in a loop or a branch"
+    return len(files)
+
+
+def find_unchecked(lines):
+    """(name, first line) of the functions, visible outside the file, after whose last launch no look at the error follows."""
+    bodies = [(name, is_static, start, "\n".join(map(code_of, lines[start - 1 : start - 1 + n])))
+              for name, is_static, start, n in functions_of(lines)]
+    unchecked = set()
+    while True:
+        launch = r"\b(CUK_LAUNCH|" + "|".join(sorted(unchecked) or ["CUK_LAUNCH"]) + r")\b"
+        found = set()
+        for name, _, _, body in bodies:
+            at = max((m.start() for m in re.finditer(launch, body)), default=None)
+            if at is not None and not re.search(LAUNCH_CHECK, body[at:]):
+                found.add(name)
+        if found <= unchecked:
+            return [(name, start) for name, is_static, start, _ in bodies if name in unchecked and not is_static]
+        unchecked |= found
 
 
 def check_words(tree):
@@ -251,11 +307,25 @@ def run_check(name, root):
             return breaches + ([] if stop.value else ["nothing was looked at"]), stop.value
 
 
+LAUNCHES = """template <class T> static void launch(int n)
+{
+    CUK_LAUNCH(kernel<T>, n, 32, 0, stream);
+}
+
+io_status a_forward(int n)
+{
+    launch<float>(n);
+    return cuda_launch_check(backend, "a");
+}
+"""
+
+
 def self_test():
     """Each check must be silent on a small good tree and object to exactly what is broken in it."""
     good = {f"{room}/CMakeLists.txt": "" for room in MAY_LINK}
     good.update({f"{room}/README.md": "" for room in list(MAY_LINK) + ["tests"]})
     good["tests/CMakeLists.txt"] = "foreach(room io model)\n"
+    good.update({DIALECT: "__shared__", "model/cuda/a.cu": LAUNCHES, "model/cuda/memory_cuda.c": "    cudaMalloc(a, n);\n"})
     good.update({"io/a.h": "", "model/device.c": '#include "model/cpu/b.h"\n', "model/cpu/b.h": "", "jobs/x.h": "",
                  "io/a.c": '#include "io/a.h"\n\nint io_a_get(void)\n{\n    return 0;\n}\n', "tests/io/test_a.c": "int main;\n"})
     bad = [
@@ -275,6 +345,16 @@ def self_test():
         ("calls", "pipeline/b.c", "    exit(1);\n"),
         ("calls", "jobs/b.c", "    sprintf(a, b);\n"),
         ("calls", "jobs/b.c", '    strcpy(a, b);\n    strcpy(a, "b");\n'),
+        ("kernels", "model/cuda/b.cu", "#include <mma.h>\n"),
+        ("kernels", "model/cuda/b.cu", "    __shared__ float s[32];\n"),
+        ("kernels", "model/cuda/b.cu", "    kernel<<<1, 32>>>(x);\n"),
+        ("kernels", "model/cuda/b.h", "    asm volatile(\"\");\n"),
+        ("kernels", "model/cuda/b.cu", "    atomicAdd(sum, x);\n"),
+        ("kernels", "model/cuda/b.cu", "#ifdef CUDAHOST\n"),
+        ("kernels", "model/cuda/b.cu", "    atomicCAS(sum, x, y);\n"),
+        ("launches", "model/cuda/b.cu", LAUNCHES.replace("cuda_launch_check", "cuda_stream_check")),
+        ("launches", "model/cuda/b.c", "    cudaMalloc(a, n);\n"),
+        ("launches", "model/cuda/memory_cuda.c", "        cudaMalloc(a, n);\n"),
         ("words", "io/b.c", "/* TO" + "DO: later */\n"),
         ("words", "tests/b.sh", "cd /ho" + "me/somebody\n"),
         ("tests", "tests/cli/test_b.sh", ""),
