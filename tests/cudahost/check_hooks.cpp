@@ -110,6 +110,13 @@ void __tsan_vptr_read(void **)
     {                                                                                                                                      \
         exchange##bits(p, &expected, value, SITE);                                                                                         \
         return expected;                                                                                                                   \
+    }                                                                                                                                      \
+    T __tsan_atomic##bits##_fetch_add(volatile T *p, T value, int)                                                                         \
+    {                                                                                                                                      \
+        const T old = *p;                                                                                                                  \
+        atomic(p, bits / 8, true, SITE);                                                                                                   \
+        *p = old + value;                                                                                                                  \
+        return old;                                                                                                                        \
     }
 ATOMIC(32, uint32_t)
 ATOMIC(64, uint64_t)
