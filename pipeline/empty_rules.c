@@ -1,4 +1,4 @@
-/* Rules for empty masks; see study.h. What each library gives was read in its source (MedPy 0.5, MONAI 1.6, Metrics Reloaded,
+/* Rules for empty masks; see study.h. What each library gives was read in its source (MedPy 0.5.2, MONAI 1.6, Metrics Reloaded,
  * surface-distance 0.1, SAMed). */
 #include <math.h>
 #include <stdio.h>

@@ -144,11 +144,13 @@ static double find_largest(const pipe_tally *a, const pipe_tally *b)
     return fmax(pipe_tally_largest(a), pipe_tally_largest(b));
 }
 
+/* MedPy 0.5.2 pools both lists in assd; up to 0.5.1 it gave the mean of both means, which is masd here. */
 static void fill_medpy(const pipe_tally *a, const pipe_tally *b, const pipe_metrics_options *options, pipe_surface *out)
 {
     out->hd = find_largest(a, b);
     out->hd95 = pipe_tally_percentile(a, b, options->percentile);
-    out->assd = average_means(a, b);
+    out->assd = pool_mean(a, b);
+    out->masd = average_means(a, b);
 }
 
 /* MONAI keeps distances in float32; only where that can move a value (ranks, thresholds) is it followed. percentile 0 means the largest

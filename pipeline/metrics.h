@@ -1,7 +1,8 @@
 /* Segmentation metrics of one organ in one case, in every convention by name (what each library computes and where they differ: the
  * table in pipeline/README.md). Distances are in mm when the spacing is, in voxels when it is 1.
  *
- *   medpy     6-connected surface, volume edge counts; HD95 = percentile of the pooled directed distances; ASSD = mean of two means
+ *   medpy     6-connected surface, volume edge counts; HD95 = percentile of the pooled directed distances; ASSD pooled as in MedPy
+ *             0.5.2; MASD = mean of the two means, which is MedPy's assd up to 0.5.1
  *   monai     the same surface; HD95 = larger of the two directed percentiles; ASSD pooled
  *   reloaded  (Metrics Reloaded) as monai; MASD = mean of the two means, ASSD pooled; NSD on boundary voxels, pooled
  *   deepmind  surfels of 2x2x2 neighbourhoods weighted by area; percentile without interpolation, larger direction
@@ -40,7 +41,7 @@ typedef struct pipe_surface {
     double hd;                          /* largest distance, both directions */
     double hd95;
     double assd;                        /* as the convention pools it; deepmind: by area */
-    double masd;                        /* mean of the two directed means (reloaded, deepmind: of the two by area) */
+    double masd;                        /* mean of the two directed means (medpy: its assd up to 0.5.1; reloaded; deepmind: of the two by area) */
     double nsd[PIPE_MAX_TOLERANCES];    /* 0..1, one per tolerance */
 } pipe_surface;
 

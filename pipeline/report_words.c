@@ -11,9 +11,9 @@ const char *pipe_convention_text(pipe_convention convention)
 {
     switch (convention) {
     case PIPE_MEDPY:
-        return "MedPy 0.5: surface of 6-connected voxels, the volume's edge counts; HD95 is the percentile of both directions pooled; ASSD "
-               "is "
-               "the mean of the two directed means";
+        return "MedPy 0.5.2: surface of 6-connected voxels, the volume's edge counts; HD95 is the percentile of both directions pooled; "
+               "ASSD "
+               "pools all distances; ASSD of 0.5.1 is the mean of the two directed means, which MedPy gave under that name up to 0.5.1";
     case PIPE_MONAI: return "MONAI: the surface of MedPy; HD95 is the larger of the two directed percentiles; ASSD pools all distances";
     case PIPE_RELOADED:
         return "Metrics Reloaded: the surface of MedPy; HD95 is the larger of the two directed percentiles; ASSD pools all distances, MASD "

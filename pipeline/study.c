@@ -10,11 +10,11 @@
 
 enum { MAX_COLUMNS = PIPE_N_CONVENTIONS * (2 * PIPE_N_RULED + PIPE_MAX_TOLERANCES) + 3 };
 
-/* What each convention defines; NSD counts once per tolerance. MedPy has no NSD and calls the mean of two means ASSD; the paper of SAMed
- * gives DSC and HD95 in voxels. */
+/* What each convention defines; NSD counts once per tolerance. MedPy has no NSD; its MASD is the assd of versions up to 0.5.1 and is named
+ * so. The paper of SAMed gives DSC and HD95 in voxels. */
 static const unsigned metrics_of[PIPE_N_CONVENTIONS] = {
-    [PIPE_MEDPY] =
-        1u << PIPE_DSC | 1u << PIPE_JACCARD | 1u << PIPE_PRECISION | 1u << PIPE_RECALL | 1u << PIPE_HD | 1u << PIPE_HD95 | 1u << PIPE_ASSD,
+    [PIPE_MEDPY] = 1u << PIPE_DSC | 1u << PIPE_JACCARD | 1u << PIPE_PRECISION | 1u << PIPE_RECALL | 1u << PIPE_HD | 1u << PIPE_HD95 |
+                   1u << PIPE_ASSD | 1u << PIPE_MASD,
     [PIPE_MONAI] = 1u << PIPE_DSC | 1u << PIPE_JACCARD | 1u << PIPE_PRECISION | 1u << PIPE_RECALL | 1u << PIPE_HD | 1u << PIPE_HD95 |
                    1u << PIPE_ASSD | 1u << PIPE_NSD,
     [PIPE_RELOADED] = (1u << PIPE_N_RULED) - 1,
@@ -72,12 +72,16 @@ bool pipe_column_is_better_high(const pipe_column *column)
 static void add_column(pipe_study *study, pipe_metric metric, int convention, int tolerance, bool in_voxels)
 {
     pipe_column *column = &study->columns[study->n_columns++];
+    const char *name = names[metric], *title = titles[metric];
 
     *column = (pipe_column){.metric = metric, .convention = convention, .tolerance = tolerance, .in_voxels = in_voxels};
-    snprintf(column->name, sizeof column->name, "%s%s", names[metric], in_voxels ? "_voxels" : "");
-    snprintf(column->title, sizeof column->title, "%s", titles[metric]);
-    if (pipe_column_is_distance(column))
-        snprintf(column->title, sizeof column->title, "%s (%s)", titles[metric], in_voxels ? "voxels" : "mm");
+    if (convention == PIPE_MEDPY && metric == PIPE_MASD) {
+        name = "assd_0.5.1";
+        title = "ASSD of 0.5.1";
+    }
+    snprintf(column->name, sizeof column->name, "%s%s", name, in_voxels ? "_voxels" : "");
+    snprintf(column->title, sizeof column->title, "%s", title);
+    if (pipe_column_is_distance(column)) snprintf(column->title, sizeof column->title, "%s (%s)", title, in_voxels ? "voxels" : "mm");
     if (metric != PIPE_NSD) return;
     snprintf(column->name, sizeof column->name, "nsd_%gmm", study->options.tolerances_mm[tolerance]);
     snprintf(column->title, sizeof column->title, "NSD %g mm", study->options.tolerances_mm[tolerance]);

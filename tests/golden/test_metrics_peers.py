@@ -7,6 +7,7 @@ MEASURE_PAIRS is the built tests/golden/measure_pairs.c. A library that is not i
 without any of the libraries, the test skips (77). Metrics Reloaded is not on PyPI as of 2026: its values are formed here with NumPy and
 SciPy as spec/metrics.md section 1 gives them. Relative tolerances: 1e-6, for MONAI 1e-5, because it computes in float32.
 """
+import importlib.metadata
 import struct
 import subprocess
 import sys
@@ -29,9 +30,12 @@ def load_medpy():
     from medpy.metric import binary
 
     def measure(reference, prediction, spacing):
-        # assd was the mean of both asd up to MedPy 0.5.1 (the convention medpy) and pools both lists from 0.5.2 on (as reloaded does).
-        assd = (binary.asd(prediction, reference, spacing) + binary.asd(reference, prediction, spacing)) / 2
-        return {"hd": binary.hd(prediction, reference, spacing), "hd95": binary.hd95(prediction, reference, spacing), "assd": assd}
+        # assd pools both lists from MedPy 0.5.2 on; up to 0.5.1 it was the mean of both asd, which is masd here.
+        means = (binary.asd(prediction, reference, spacing) + binary.asd(reference, prediction, spacing)) / 2
+        out = {"hd": binary.hd(prediction, reference, spacing), "hd95": binary.hd95(prediction, reference, spacing), "masd": means}
+        version = tuple(int(n) for n in importlib.metadata.version("medpy").split(".")[:3])
+        out["assd" if version >= (0, 5, 2) else "masd"] = binary.assd(prediction, reference, spacing)
+        return out
 
     return measure
 

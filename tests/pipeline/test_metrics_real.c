@@ -72,7 +72,8 @@ static int check_label(const io_json *label, const pipe_metrics *m)
     }
     n += check_number(label, "dice", pipe_overlap_dice(&m->overlap));
     n += check_number(mm, "hd", s[PIPE_MEDPY].hd) + check_number(mm, "hd95", s[PIPE_MEDPY].hd95);
-    n += check_number(mm, "assd_medpy", s[PIPE_MEDPY].assd) + check_number(mm, "assd_pooled", s[PIPE_RELOADED].assd);
+    n += check_number(mm, "assd_medpy", s[PIPE_MEDPY].masd) + check_number(mm, "assd_pooled", s[PIPE_RELOADED].assd);
+    n += check_number(mm, "assd_pooled", s[PIPE_MEDPY].assd); /* MedPy 0.5.2; the file is older and calls the mean of means assd_medpy */
     n += check_number(mm, "assd_medpy", s[PIPE_RELOADED].masd) + check_number(mm, "hd95_maxdir", s[PIPE_RELOADED].hd95);
     n += check_number(voxels, "hd95", s[PIPE_SAMED].hd95);
     n += check_number(surfels, "hd", s[PIPE_DEEPMIND].hd) + check_number(surfels, "hd95", s[PIPE_DEEPMIND].hd95);
