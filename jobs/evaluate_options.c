@@ -61,7 +61,9 @@ static const struct argp_option options_table[] = {
     {"worst", KEY_WORST, "N", 0, "cases with pictures (default 8)", 3},
     {"nnunet", KEY_NNUNET, 0, 0, "also nnunet/summary.json in nnU-Net's schema", 3},
     {"latex", KEY_LATEX, 0, 0,
-     "also table.tex: organs as columns, below the published rows, which are in the convention samed: it is measured too", 3},
+     "also table.tex: mean and SD per organ in each convention; for the eight organs of SAMed's paper also below its published rows, "
+     "which are in the convention samed: it is measured too",
+     3},
     {"ranks", KEY_RANKS, "N", 0, "ranks that were started; another number is refused", 3},
     {"dry-run", 'n', 0, 0, "read names and headers only; print pairs, what has no partner, and memory", 3},
     {"json", KEY_JSON, 0, 0, "events as JSON lines on standard output", 3},
@@ -220,19 +222,12 @@ static void check_complete(struct argp_state *state, const evaluate_options *opt
     if (!options->output) job_options_fail(state, "no output folder; give -o FOLDER");
 }
 
-/* The rows that table.tex compares with are in samed: HD95 in voxels, the paper's rules for empty masks. */
-static void complete_conventions(struct argp_state *state, evaluate_options *options)
-{
-    if (options->latex) add_convention(state, &options->study, pipe_convention_name(PIPE_SAMED));
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     parser *p = state->input;
 
     if (key == ARGP_KEY_END) {
         check_complete(state, p->options);
-        complete_conventions(state, p->options);
         return 0;
     }
     if (parse_files(key, arg, state, p) == 0) return 0;

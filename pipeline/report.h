@@ -39,7 +39,9 @@ io_status pipe_report_failed_tsv(const pipe_report *report);  /* failed.tsv, or 
 io_status pipe_report_json(const pipe_report *report);        /* summary.json */
 io_status pipe_report_nnunet(const pipe_report *report);      /* nnunet/summary.json, as nnU-Net v2 writes it */
 io_status pipe_report_html(const pipe_report *report);        /* report.html */
-io_status pipe_report_latex(const pipe_report *report);       /* table.tex; below the published rows only in samed, which the study should hold */
+io_status pipe_report_latex(const pipe_report *report);       /* table.tex */
+/* Are these the eight organs of SAMed's paper? Then table.tex has its table too, if the study holds the convention samed. */
+bool pipe_report_has_paper_organs(const io_labels *labels);
 
 /* One sentence on each convention: what its distances are. Static text. */
 const char *pipe_convention_text(pipe_convention convention);

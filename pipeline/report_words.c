@@ -22,10 +22,7 @@ const char *pipe_convention_text(pipe_convention convention)
     case PIPE_DEEPMIND:
         return "DeepMind surface-distance: surfels between voxels weighted by their area; percentiles without interpolation, the larger "
                "direction; NSD is a share of area";
-    case PIPE_SAMED:
-        return "SAMed's paper: DSC, and HD95 of MedPy in voxels (spacing ignored); an empty prediction is (0, 0), a prediction of an "
-               "absent "
-               "organ (1, 0)";
+    case PIPE_SAMED: return "SAMed's paper: DSC, and HD95 of MedPy in voxels (spacing ignored)";
     default: return "unknown";
     }
 }

@@ -508,6 +508,76 @@ class Layouts(unittest.TestCase):
             table = stream.read()
         self.assertIn("This study} & 11.25 & 0.12 &", table)  # over the paper's eight organs, seven of them empty: (0, 0) there
         self.assertIn("mean HD95 (voxels)", table)
+        self.assertIn("tab:samed-reloaded", table)
+
+
+class Latex(unittest.TestCase):
+    def read(self, *arguments, folder, ranks=0):
+        out = samed.path("tex.out")
+        samed.check(samed.run("evaluate", "-q", "-p", os.path.join(folder, "pred"), "-r", os.path.join(folder, "ref"), "-o", out, "--latex",
+                              *arguments, ranks=ranks))
+        with open(os.path.join(out, "table.tex"), encoding="utf-8") as stream:
+            return stream.read(), read_summary(out)
+
+    def test_organs_are_rows_in_the_convention_asked_for(self):
+        folder = samed.path("tex")
+        labels = make_study(folder)[2]
+        tex, summary = self.read("--labels", labels, "--convention", "deepmind,monai", "--tolerance", "3", folder=folder)
+        self.assertEqual(re.findall(r"label\{(.*?)\}", tex), ["tab:samed-deepmind", "tab:samed-monai"])  # not the paper's organs: no samed
+        self.assertNotIn("TransUnet", tex)
+        for organ in ("liver", "left kidney"):
+            expected = ["$%.2f \\pm %.2f$" % tuple(unit * float(summary[organ, metric, "deepmind"][k]) for k in ("mean", "sd"))
+                        for metric, unit in (("dsc", 100), ("hd95", 1), ("nsd_3mm", 100))]
+            self.assertIn(" & ".join([organ, *expected]), tex)
+        self.assertIn("Organ & DSC (\\%) & HD95 (mm) & NSD at 3~mm (\\%) & $n$ & missed & false pos. \\\\", tex)
+        self.assertIn("$ & 7/6/7 & 1 & 0 \\\\", tex)  # the missed kidney's HD95 is left out
+        self.assertIn("odd, ''name'' \\textless{}b\\textgreater{} & $", tex)
+        self.assertIn("both masks empty: DSC 100, HD95 0, NSD 100; organ missed: DSC 0, HD95 left out, NSD 0; organ predicted", tex)
+        self.assertIn("Of 21 organs in 7 cases, 1 missed, 1 predicted where absent, 1 absent from both.", tex)
+
+    def test_names_and_counts(self):
+        folder = samed.path("texnames")
+        write_labels(os.path.join(folder, "ref", "x.nii.gz"), paint((1, (2, 2, 2), (9, 9, 9))))
+        write_labels(os.path.join(folder, "pred", "x.nii.gz"), paint((1, (2, 2, 2), (9, 9, 8))))
+        name = r"<a>_b & 5% {c} \d #$~^ ünï"
+        with open(os.path.join(folder, "labels.json"), "w", encoding="utf-8") as stream:
+            json.dump({"labels": {"background": 0, name: 1}}, stream)
+        tex, _ = self.read("--labels", os.path.join(folder, "labels.json"), folder=folder)
+        self.assertIn(r"\textless{}a\textgreater{}\_b \& 5\% \{c\} \textbackslash{}d \#\$\~{}\^{} ünï & $92.31$ & $", tex)
+        self.assertIn("Of 1 organ in 1 case, 0 missed", tex)
+        with open(samed.path("tex.out", "report.html"), encoding="utf-8") as stream:
+            page = stream.read()
+        self.assertIn("&lt;a&gt;_b &amp; 5% {c}", page)
+        self.assertNotIn("<a>", page)
+        self.assertIn("1 case, 1 organ;", page)
+
+    def test_many_organs_are_cut_into_pages(self):
+        folder, many = samed.path("texmany"), 90
+        for side in ("ref", "pred"):
+            write_labels(os.path.join(folder, side, "x.nii.gz"), paint(*[(i, (i % 20, i // 20, 0), (i % 20 + 1, i // 20 + 1, 3)) for i in range(1, many + 1)]))
+        with open(os.path.join(folder, "labels.json"), "w", encoding="utf-8") as stream:
+            json.dump({"labels": {"background": 0, **{f"organ {i}": i for i in range(1, many + 1)}}}, stream)
+        tex, _ = self.read("--labels", os.path.join(folder, "labels.json"), "--convention", "medpy", folder=folder)
+        tables = tex.split("\\begin{table}")[1:]
+        self.assertEqual([table.count("\norgan ") for table in tables], [40, 40, 10])
+        self.assertIn("organs 81 to 90 of 90", tables[2])
+        self.assertIn("all organs &", tables[2])
+
+    def test_published_rows_stand_only_under_their_rules(self):
+        folder = samed.path("texrules")
+        write_labels(os.path.join(folder, "ref", "x.nii.gz"), paint((5, (2, 2, 2), (9, 9, 9))))
+        write_labels(os.path.join(folder, "pred", "x.nii.gz"), paint((5, (2, 2, 2), (9, 9, 8)), (6, (2, 12, 2), (5, 15, 6))))
+        tex, _ = self.read(folder=folder)
+        self.assertIn("TransUnet & 77.48", tex)
+        self.assertIn("organ predicted where absent: DSC 100, HD95 0. ", tex)
+        tex, _ = self.read("--empty", "samed/dsc:false=0", folder=folder)
+        self.assertNotIn("TransUnet", tex)
+        self.assertNotIn("(1, 0)", tex)
+        self.assertIn("% No published rows:", tex)
+        self.assertIn("organ predicted where absent: DSC 0, HD95 0. ", tex.split("tab:samed-paper")[0].split("table*")[1])
+        tex, _ = self.read("--empty", "reloaded/hd95:any=worst", folder=folder)  # not the paper's convention
+        self.assertIn("TransUnet", tex)
+        self.assertIn("organ missed: DSC 0, HD95 the image's diagonal, NSD 0", tex)
 
 
 SHARED = os.path.join(os.environ.get("SAMED_SHARED", ""), "data")
