@@ -67,7 +67,7 @@ class Choices(test_train.Folders):
         out = self.out()
         process = samed.check(train(out, "-n", "--rank", 2, "--lora", "qvk", ranks=2))
         self.assertFalse(os.path.exists(out))
-        for line in ("3 cases with 15 slices to train on, 1 held out; 8 classes, slices of 64 pixels", "network: ViT 32x2, 9 channels, 64 pixels, f32",
+        for line in ("3 cases with 15 slices to train on, 1 held out; 2 classes, slices of 64 pixels", "network: ViT 32x2, 3 channels, 64 pixels, f32",
                      "the encoder by LoRA of rank 2 on qvk in blocks 0-1", "over 2 ranks", "30 steps of 5 slices, 3 in an epoch; 0 done before",
                      "memory: ", "disk: "):
             self.assertIn(line, process.stdout)
