@@ -118,6 +118,20 @@ static io_status read_lines(const pipe_study *study, const char *path, char *tex
                    path, differences);
 }
 
+/* An organ that has a volume in the other report occurs there. */
+static void mark_absent(const pipe_study *study, pipe_other_report *other)
+{
+    for (size_t organ = 0; organ < study->n_organs; organ++) {
+        other->is_absent[organ] = true;
+        for (size_t i = 0; i < study->n_cases * study->n_columns; i++) {
+            const size_t index = i / study->n_columns, column = i % study->n_columns;
+            const pipe_metric metric = study->columns[column].metric;
+            const double value = other->values[(index * study->n_organs + organ) * study->n_columns + column];
+            if ((metric == PIPE_VOLUME_REFERENCE || metric == PIPE_VOLUME_PREDICTION) && value > 0) other->is_absent[organ] = false;
+        }
+    }
+}
+
 static void count_cases(const pipe_study *study, pipe_other_report *other)
 {
     const size_t n_per_case = study->n_organs * study->n_columns;
@@ -141,10 +155,12 @@ io_status pipe_other_report_read(const pipe_study *study, const char *folder, pi
     IO_TRY_GOTO(status, done, io_alloc(n_values, sizeof *other->values, (void **)&other->values));
     for (size_t i = 0; i < n_values; i++) other->values[i] = NAN;
     IO_TRY_GOTO(status, done, io_alloc(study->n_columns, sizeof *other->has_column, (void **)&other->has_column));
+    IO_TRY_GOTO(status, done, io_alloc(study->n_organs, sizeof *other->is_absent, (void **)&other->is_absent));
     IO_TRY_GOTO(status, done, io_path_join(folder, "metrics.csv", &path));
     IO_TRY_GOTO(status, done, io_file_read_text(path, MAX_CSV_BYTES, &text));
     IO_TRY_GOTO(status, done, read_lines(study, path, text, other));
     count_cases(study, other);
+    mark_absent(study, other);
     *out = other;
     other = NULL; /* now the caller's */
 done:
@@ -160,6 +176,7 @@ void pipe_other_report_free(pipe_other_report **other)
     io_free(&(*other)->folder);
     io_free(&(*other)->values);
     io_free(&(*other)->has_column);
+    io_free(&(*other)->is_absent);
     io_free(other);
 }
 

@@ -50,8 +50,9 @@ static void add_summary_row(pipe_text *text, const pipe_report *report, size_t r
     const pipe_column *about = &report->study->columns[column];
 
     pipe_text_add_csv(text, pipe_study_row_name(report->study, row));
-    pipe_text_add(text, ",%s,%s,%zu,%zu,%zu,%zu,%zu,%zu,%zu", about->name, pipe_column_convention(about), cell->stats.n, counts->n_measured,
-                  cell->n_left_out, counts->n_both_empty, counts->n_missed, counts->n_false_positive, counts->n_failed);
+    pipe_text_add(text, ",%s,%s,%s,%zu,%zu,%zu,%zu,%zu,%zu,%zu,%zu", about->name, pipe_column_convention(about),
+                  pipe_study_row_unit(report->study, row), cell->n_values, counts->n_measured, cell->n_left_out, counts->n_both_empty,
+                  counts->n_missed, counts->n_false_positive, counts->n_failed, cell->stats.n);
     for (int i = 0; i < PIPE_N_STATISTICS; i++) {
         const double value = pipe_cell_statistic(cell, i);
         add_fields(text, &value, 1);
@@ -64,7 +65,7 @@ io_status pipe_report_summary_csv(const pipe_report *report)
     pipe_text *text = NULL;
 
     IO_TRY(pipe_text_open(report->folder, "summary.csv", &text));
-    pipe_text_add(text, "organ,metric,convention,n,n_measured,n_left_out,n_both_empty,n_missed,n_false_positive,n_failed");
+    pipe_text_add(text, "organ,metric,convention,unit,n,n_measured,n_left_out,n_both_empty,n_missed,n_false_positive,n_failed,n_cases");
     for (int i = 0; i < PIPE_N_STATISTICS; i++) pipe_text_add(text, ",%s", pipe_statistics[i].name);
     pipe_text_add(text, "\n");
     for (size_t row = 0; row < report->summary->n_rows; row++)

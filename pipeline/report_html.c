@@ -110,7 +110,8 @@ static void add_figure(pipe_text *text, const pipe_report *report, size_t column
         pipe_text_add(text, "</small>");
     }
     add_other_means(text, report, column);
-    pipe_text_add(text, "<small>n %zu, convention %s</small></dd></div>\n", all->stats.n, pipe_column_convention(&study->columns[column]));
+    pipe_text_add(text, "<small>n %zu organs in %zu cases, convention %s</small></dd></div>\n", all->n_values, all->stats.n,
+                  pipe_column_convention(&study->columns[column]));
 }
 
 static void add_count(pipe_text *text, const char *title, size_t n, const char *note, bool is_bad)

@@ -98,7 +98,7 @@ static void add_organs(pipe_text *text, const pipe_report *report)
         add_text_member(text, ", ", "reference_values", words);
         pipe_label_map_describe(report->prediction_map, (int)organ + 1, words, sizeof words);
         add_text_member(text, ", ", "prediction_values", words);
-        pipe_text_add(text, "}");
+        pipe_text_add(text, ", \"occurs\": %s}", study->is_absent[organ] ? "false" : "true");
     }
     pipe_text_add(text, "\n  ],\n");
 }
@@ -150,10 +150,10 @@ static void add_cell(pipe_text *text, const pipe_report *report, size_t row, siz
 
     add_text_member(text, "    {", "organ", pipe_study_row_name(report->study, row));
     pipe_text_add(text,
-                  ", \"metric\": \"%s\", \"convention\": \"%s\", \"n\": %zu, \"n_measured\": %zu, \"n_left_out\": %zu, "
-                  "\"n_both_empty\": %zu, \"n_missed\": %zu, \"n_false_positive\": %zu, \"n_failed\": %zu",
-                  about->name, pipe_column_convention(about), cell->stats.n, counts->n_measured, cell->n_left_out, counts->n_both_empty,
-                  counts->n_missed, counts->n_false_positive, counts->n_failed);
+                  ", \"metric\": \"%s\", \"convention\": \"%s\", \"unit\": \"%s\", \"n\": %zu, \"n_measured\": %zu, \"n_left_out\": %zu, "
+                  "\"n_both_empty\": %zu, \"n_missed\": %zu, \"n_false_positive\": %zu, \"n_failed\": %zu, \"n_cases\": %zu",
+                  about->name, pipe_column_convention(about), pipe_study_row_unit(report->study, row), cell->n_values, counts->n_measured,
+                  cell->n_left_out, counts->n_both_empty, counts->n_missed, counts->n_false_positive, counts->n_failed, cell->stats.n);
     for (int i = 0; i < PIPE_N_STATISTICS; i++) add_member(text, pipe_statistics[i].name, pipe_cell_statistic(cell, i));
     if (report->other && report->other->has_column[column]) {
         pipe_text_add(text, ", \"compare\": {\"n\": %zu", cell->difference.n);

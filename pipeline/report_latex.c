@@ -179,7 +179,7 @@ static void add_terms(pipe_text *text, const tex_table *table)
 {
     const pipe_report *report = table->report;
     const pipe_organ_counts *all = &report->summary->counts[report->study->n_organs];
-    const size_t n_done = all->n_measured / report->study->n_organs, n_failed = report->study->n_cases - n_done;
+    const size_t n_failed = report->summary->counts[0].n_failed, n_done = report->study->n_cases - n_failed;
 
     pipe_text_add(text, " Convention \\emph{%s} (", pipe_convention_name((pipe_convention)table->convention));
     add_tex(text, pipe_convention_text((pipe_convention)table->convention));
@@ -211,16 +211,16 @@ static void add_mean(pipe_text *text, const pipe_column *column, const pipe_summ
         pipe_text_add(text, " & $%.2f$", unit * stats->mean);
 }
 
-/* Cases in the means: one number, or one per column where rules leave some out. */
+/* Values in the means, in the unit of the row's counts: one number, or one per column where rules leave some out. */
 static void add_n(pipe_text *text, const tex_table *table, size_t row)
 {
-    const size_t first = cell_of(table->report, row, table->columns[0])->stats.n;
+    const size_t first = cell_of(table->report, row, table->columns[0])->n_values;
     bool is_one = true;
 
-    for (size_t i = 1; i < table->n_columns; i++) is_one = is_one && cell_of(table->report, row, table->columns[i])->stats.n == first;
+    for (size_t i = 1; i < table->n_columns; i++) is_one = is_one && cell_of(table->report, row, table->columns[i])->n_values == first;
     pipe_text_add(text, " & %zu", first);
     for (size_t i = 1; !is_one && i < table->n_columns; i++)
-        pipe_text_add(text, "/%zu", cell_of(table->report, row, table->columns[i])->stats.n);
+        pipe_text_add(text, "/%zu", cell_of(table->report, row, table->columns[i])->n_values);
 }
 
 static void add_row(pipe_text *text, const tex_table *table, size_t row)
@@ -255,8 +255,8 @@ static void add_compact_head(pipe_text *text, const tex_table *table)
 static void add_compact_caption(pipe_text *text, const tex_table *table)
 {
     pipe_text_add(text,
-                  "\\caption{Mean $\\pm$ standard deviation over the cases of each organ, $n$ of them%s.%s Last row: over the mean of "
-                  "each case's organs.",
+                  "\\caption{Mean $\\pm$ standard deviation over the cases of each organ, $n$ of them%s.%s Last row: mean over the "
+                  "organs of each case, then over the cases; its counts are pairs of a case and an organ.",
                   table->n_columns > 1 ? " (per column where they differ)" : "",
                   table->has_missed || table->has_false_positive ? " Missed, false pos.: cases." : "");
     add_terms(text, table);
@@ -288,21 +288,6 @@ static void add_compact(pipe_text *text, const pipe_report *report, int conventi
     }
 }
 
-/* As in the paper: first the mean over the cases of each organ, then over the organs. */
-static double mean_of_means(const pipe_report *report, size_t column)
-{
-    double sum = 0;
-    size_t n = 0;
-
-    for (size_t organ = 0; organ < report->study->n_organs; organ++) {
-        const double mean = cell_of(report, organ, column)->stats.mean;
-        if (!isfinite(mean)) continue;
-        sum += mean;
-        n++;
-    }
-    return n ? sum / (double)n : NAN;
-}
-
 static void add_value(pipe_text *text, double value)
 {
     if (isfinite(value))
@@ -323,7 +308,8 @@ static void add_published(pipe_text *text)
 
 static void add_paper_caption(pipe_text *text, const tex_table *table, bool has_published)
 {
-    pipe_text_add(text, "\\caption{DSC (\\%%) per organ, mean DSC (\\%%) and mean HD95 (voxels) over the organs' means.");
+    pipe_text_add(text, "\\caption{DSC (\\%%) per organ, mean DSC (\\%%) and mean HD95 (voxels): over the organs of each case, then over "
+                        "the cases.");
     add_terms(text, table);
     if (has_published)
         pipe_text_add(text, " Rows above the rule: as published in Table~1 of arXiv:2304.13785 (SAMed\\_h: its repository), on the 12 test "
@@ -346,8 +332,8 @@ static void add_paper(pipe_text *text, const pipe_report *report, const size_t o
     pipe_text_add(text, " \\\\\n\\midrule\n");
     if (has_published) add_published(text);
     pipe_text_add(text, "\\textbf{This study}");
-    add_value(text, 100 * mean_of_means(report, table.columns[0]));
-    add_value(text, mean_of_means(report, table.columns[1]));
+    add_value(text, 100 * cell_of(report, N_PAPER, table.columns[0])->stats.mean);
+    add_value(text, cell_of(report, N_PAPER, table.columns[1])->stats.mean);
     for (int i = 0; i < N_PAPER; i++) add_value(text, 100 * cell_of(report, organs[i], table.columns[0])->stats.mean);
     pipe_text_add(text, " \\\\\n\\bottomrule\n\\end{tabular}\n");
     add_paper_caption(text, &table, has_published);

@@ -40,7 +40,8 @@ static void add_mean(pipe_text *text, const pipe_report *report, size_t row, siz
         pipe_html_value(text, about, cell->stats.ci_high);
         pipe_text_add(text, "</small>");
     }
-    pipe_text_add(text, "<small>n %zu</small>", cell->stats.n);
+    pipe_text_add(text, "<small>n %zu</small>", cell->n_values);
+    if (row == report->study->n_organs) pipe_text_add(text, "<small>in %zu cases</small>", cell->stats.n);
     if (counts->n_both_empty > 0) add_small(text, about, "non-empty", cell->mean_not_empty);
     if (counts->n_missed + counts->n_false_positive > 0) {
         add_small(text, about, "found", cell->mean_present);
@@ -63,11 +64,13 @@ static void add_means(pipe_text *text, const pipe_report *report, int convention
 
     pipe_text_add(text,
                   "<div class=\"scroll\"><table class=\"sortable dense\"><caption>Mean with 95 %% confidence interval, convention "
-                  "<b>%s</b>; n is the "
-                  "number of cases in it. Where both masks of an organ are empty, also the mean without those cases (non-empty). Where "
+                  "<b>%s</b>; n counts the values in it. Where both masks of an organ are empty, also the mean without those cases "
+                  "(non-empty). Where "
                   "an organ was missed or predicted where it is not, also the mean over the cases where both have it (found) and the "
-                  "mean with those cases at the worst value: 0, or the image's diagonal (worst). Measured, both empty, missed and false "
-                  "positive count cases, in the last row cases times organs.</caption>\n<thead><tr><th "
+                  "mean with those cases at the worst value: 0, or the image's diagonal (worst). All counts are cases, in the last row "
+                  "pairs of a case "
+                  "and an organ; its mean is over the organs of each case, then over the cases. An organ that occurs in no file counts "
+                  "nowhere.</caption>\n<thead><tr><th "
                   "class=\"text\" scope=\"col\">Organ</th><th scope=\"col\">measured</th><th scope=\"col\">both empty</th><th "
                   "scope=\"col\">missed</th><th scope=\"col\">false pos.</th>",
                   pipe_convention_name((pipe_convention)convention));
@@ -93,7 +96,7 @@ static void add_statistics_row(pipe_text *text, const pipe_report *report, size_
 
     pipe_text_add(text, "<tr><th scope=\"row\">");
     pipe_html_organ(text, report->study, row);
-    pipe_text_add(text, "</th><td class=\"text\">%s</td><td data-v=\"%zu\">%zu</td>", about->title, cell->stats.n, cell->stats.n);
+    pipe_text_add(text, "</th><td class=\"text\">%s</td><td data-v=\"%zu\">%zu</td>", about->title, cell->n_values, cell->n_values);
     for (int i = 0; i < PIPE_N_STATISTICS; i++) pipe_html_cell(text, about, pipe_cell_statistic(cell, i));
     pipe_text_add(text, "</tr>\n");
 }
@@ -104,8 +107,9 @@ static void add_statistics(pipe_text *text, const pipe_report *report, int conve
 
     pipe_text_add(text,
                   "<details><summary>All statistics</summary><div class=\"scroll\"><table "
-                  "class=\"sortable\"><caption>Convention <b>%s</b>; n is the number of cases in the mean: those whose value is a number "
-                  "under the rules for empty masks.</caption>\n<thead><tr><th class=\"text\" scope=\"col\">Organ</th><th class=\"text\" "
+                  "class=\"sortable\"><caption>Convention <b>%s</b>; n counts the cases, over all organs the pairs of a case and an organ, "
+                  "whose value is a number under the rules for empty masks.</caption>\n<thead><tr><th class=\"text\" "
+                  "scope=\"col\">Organ</th><th class=\"text\" "
                   "scope=\"col\">Metric</th><th "
                   "scope=\"col\">n</th>",
                   pipe_convention_name((pipe_convention)convention));

@@ -143,6 +143,7 @@ void pipe_study_free(pipe_study **study)
     io_free(&(*study)->columns);
     io_free(&(*study)->overlaps);
     io_free(&(*study)->raw);
+    io_free(&(*study)->is_absent);
     io_free(study);
 }
 
@@ -173,6 +174,7 @@ io_status pipe_study_allocate(pipe_study *study)
     IO_TRY(io_size_mul(n_cells, study->n_columns, &n_values));
     IO_TRY(io_alloc(n_cells, sizeof *study->overlaps, (void **)&study->overlaps));
     IO_TRY(io_alloc(n_values, sizeof *study->raw, (void **)&study->raw));
+    IO_TRY(io_alloc(study->n_organs, sizeof *study->is_absent, (void **)&study->is_absent));
     for (size_t i = 0; i < n_cells; i++) study->overlaps[i].n_reference = -1;
     for (size_t i = 0; i < n_values; i++) study->raw[i] = NAN;
     return IO_OK;

@@ -107,6 +107,7 @@ typedef struct pipe_study {
     size_t n_cases;
     pipe_overlap *overlaps; /* [n_cases][n_organs] */
     double *raw;            /* [n_cases][n_organs][n_columns] */
+    bool *is_absent;        /* [n_organs]: in no reference and no prediction of a measured case; false until pipe_study_summarise */
 } pipe_study;
 
 /* cases come from pipe_study_add_case; pipe_study_allocate follows the last of them. */

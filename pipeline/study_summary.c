@@ -38,6 +38,7 @@ static double pick_value(const pipe_study *study, size_t index, size_t organ, si
     const pipe_presence presence = pipe_study_presence(study, index, organ);
     const double value = pipe_study_value(study, index, organ, column);
 
+    if (study->is_absent[organ]) return NAN;
     if (kind == VALUE_NOT_EMPTY && presence == PIPE_BOTH_EMPTY) return NAN;
     if (kind == VALUE_PRESENT && presence != PIPE_BOTH_PRESENT) return NAN;
     if (kind == VALUE_WORST && (presence == PIPE_MISSED || presence == PIPE_FALSE_POSITIVE)) {
@@ -73,6 +74,11 @@ void pipe_study_row_values(const pipe_study *study, size_t row, size_t column, d
     fill_row(study, row, column, VALUE_RULED, values);
 }
 
+const char *pipe_study_row_unit(const pipe_study *study, size_t row)
+{
+    return row < study->n_organs ? "cases" : "case-organ pairs";
+}
+
 const char *pipe_study_row_name(const pipe_study *study, size_t row)
 {
     return row < study->n_organs ? pipe_study_organ(study, row)->name : "all organs";
@@ -91,18 +97,22 @@ static double measure_mean(const double *values, size_t n_values)
     return n ? sum / (double)n : NAN;
 }
 
-static size_t count_left_out(const pipe_study *study, size_t row, size_t column)
+static void count_values(const pipe_study *study, size_t row, size_t column, pipe_cell_summary *cell)
 {
     const size_t first = row < study->n_organs ? row : 0, last = row < study->n_organs ? row + 1 : study->n_organs;
-    size_t n = 0;
 
-    for (size_t i = 0; i < study->n_cases; i++)
-        for (size_t organ = first; study->cases[i].is_done && organ < last; organ++)
-            n += !isfinite(pipe_study_value(study, i, organ, column));
-    return n;
+    for (size_t i = 0; i < study->n_cases; i++) {
+        for (size_t organ = first; study->cases[i].is_done && organ < last; organ++) {
+            const bool is_value = isfinite(pipe_study_value(study, i, organ, column));
+            if (study->is_absent[organ]) continue;
+            cell->n_values += is_value;
+            cell->n_left_out += !is_value;
+        }
+    }
 }
 
-/* Both reports' values of a row, one per case; over all organs those organs count which both reports have. */
+/* Both reports' values of a row, one per case; over all organs those organs count which both reports have and at least one of them found.
+ */
 static void pair_row(const pipe_study *study, const pipe_other_report *other, size_t row, size_t column, double *theirs, double *ours)
 {
     const size_t first = row < study->n_organs ? row : 0, last = row < study->n_organs ? row + 1 : study->n_organs;
@@ -113,7 +123,7 @@ static void pair_row(const pipe_study *study, const pipe_other_report *other, si
         for (size_t organ = first; organ < last; organ++) {
             const double a = other->values[(i * study->n_organs + organ) * study->n_columns + column];
             const double b = pipe_study_value(study, i, organ, column);
-            if (!isfinite(a) || !isfinite(b)) continue;
+            if (!isfinite(a) || !isfinite(b) || (study->is_absent[organ] && other->is_absent[organ])) continue;
             sum_theirs += a;
             sum_ours += b;
             n++;
@@ -131,7 +141,7 @@ static io_status measure_cell(const pipe_study *study, const pipe_other_report *
     char key[256];
 
     snprintf(key, sizeof key, "%s/%s/%s", pipe_study_row_name(study, row), about->name, pipe_column_convention(about));
-    cell->n_left_out = count_left_out(study, row, column);
+    count_values(study, row, column, cell);
     fill_row(study, row, column, VALUE_NOT_EMPTY, values);
     cell->mean_not_empty = measure_mean(values, study->n_cases);
     fill_row(study, row, column, VALUE_PRESENT, values);
@@ -163,6 +173,7 @@ static void count_all(const pipe_study *study, pipe_organ_counts *counts)
 
     for (size_t organ = 0; organ < study->n_organs; organ++) {
         count_presence(study, organ, &counts[organ]);
+        if (study->is_absent[organ]) continue;
         all->n_measured += counts[organ].n_measured;
         all->n_both_empty += counts[organ].n_both_empty;
         all->n_missed += counts[organ].n_missed;
@@ -171,7 +182,18 @@ static void count_all(const pipe_study *study, pipe_organ_counts *counts)
     }
 }
 
-io_status pipe_study_summarise(const pipe_study *study, const pipe_other_report *other, size_t first, size_t step, pipe_study_summary **out)
+static void mark_absent(pipe_study *study)
+{
+    for (size_t organ = 0; organ < study->n_organs; organ++) {
+        study->is_absent[organ] = true;
+        for (size_t i = 0; i < study->n_cases; i++) {
+            const pipe_presence presence = pipe_study_presence(study, i, organ);
+            if (presence != PIPE_BOTH_EMPTY && presence != PIPE_NOT_MEASURED) study->is_absent[organ] = false;
+        }
+    }
+}
+
+io_status pipe_study_summarise(pipe_study *study, const pipe_other_report *other, size_t first, size_t step, pipe_study_summary **out)
 {
     io_status status = IO_OK;
     pipe_study_summary *summary = NULL;
@@ -186,6 +208,7 @@ io_status pipe_study_summarise(const pipe_study *study, const pipe_other_report 
     IO_TRY_GOTO(status, done, io_alloc(summary->n_rows, sizeof *summary->counts, (void **)&summary->counts));
     IO_TRY_GOTO(status, done, io_alloc(study->n_cases, sizeof *values, (void **)&values));
     IO_TRY_GOTO(status, done, io_alloc(study->n_cases, sizeof *theirs, (void **)&theirs));
+    mark_absent(study);
     count_all(study, summary->counts);
     for (size_t i = first; i < n_cells; i += step)
         IO_TRY_GOTO(status, done,

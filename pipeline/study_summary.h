@@ -9,10 +9,12 @@
 #include "pipeline/study.h"
 #include "pipeline/summary.h"
 
-/* n, in every file of a report, is stats.n: the cases whose value enters the mean. Over all organs a case enters with the mean of those of
- * its organs that have a value. */
+/* n, in every file of a report, is n_values, in the same unit as all other counts of its row: cases, and over all organs pairs of a case and
+ * an organ. Over all organs a case enters mean and interval with the mean of those of its organs that have a value; stats.n counts cases.
+ * An organ that occurs in no file of the study has no values and is in none of the counts over all organs. */
 typedef struct pipe_cell_summary {
     pipe_summary stats;     /* of the values under the rules for empty masks; what is not finite is left out */
+    size_t n_values;        /* values that are finite under the rules */
     size_t n_left_out;      /* measured values that are not finite under the rules; over all organs their sum */
     double mean_not_empty;  /* mean without the cases where reference and prediction both lack the organ */
     double mean_present;    /* mean where reference and prediction both have the organ */
@@ -47,14 +49,17 @@ typedef struct pipe_other_report {
     double *values;
     size_t n_cases, n_values; /* that were found in both */
     bool *has_column;         /* [n_columns] of the study: those that the other report has too */
+    bool *is_absent;          /* [n_organs]: has no volume there, neither in a reference nor in a prediction */
     unsigned conventions;     /* of the other report, bits 1 << pipe_convention */
 } pipe_other_report;
 
-/* Counts for all rows, statistics for the cells first, first + step, ... only: ranks share the work. other may be NULL. */
-io_status pipe_study_summarise(const pipe_study *study, const pipe_other_report *other, size_t first, size_t step,
+/* Marks the organs that never occur. Counts for all rows, statistics for the cells first, first + step, ... only: ranks share the work. other may be NULL. */
+io_status pipe_study_summarise(pipe_study *study, const pipe_other_report *other, size_t first, size_t step,
                                pipe_study_summary **out);
 void pipe_study_summary_free(pipe_study_summary **summary);
 
+/* The unit of a row's counts: "cases", "case-organ pairs". */
+const char *pipe_study_row_unit(const pipe_study *study, size_t row);
 /* "all organs" for row n_organs. */
 const char *pipe_study_row_name(const pipe_study *study, size_t row);
 /* One value per case of a row's column: [n_cases]. */

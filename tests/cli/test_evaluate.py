@@ -201,7 +201,10 @@ class Numbers(unittest.TestCase):
         self.assertAlmostEqual(float(row["mean_not_both_empty"]), sum(values) / 6, places=12)
         self.assertEqual((row["n"], row["n_measured"], row["n_left_out"]), ("7", "7", "0"))
         row = read_summary(self.out)["all organs", "hd95", "reloaded"]
-        self.assertEqual((row["n"], row["n_measured"], row["n_left_out"], row["n_both_empty"]), ("7", "21", "2", "1"))
+        self.assertEqual((row["n"], row["n_measured"], row["n_left_out"], row["n_both_empty"]), ("19", "21", "2", "1"))
+        self.assertEqual((row["unit"], row["n_cases"]), ("case-organ pairs", "7"))
+        for (organ, _, convention), row in read_summary(self.out).items():  # one unit in a row: what is measured is in the mean or left out
+            self.assertEqual(int(row["n"]) + int(row["n_left_out"]), int(row["n_measured"]), (organ, convention))
 
     def test_page_and_tables_count_alike(self):
         summary = read_summary(self.out)
@@ -228,6 +231,35 @@ class Numbers(unittest.TestCase):
         organs = [name for name, value in ORGANS.items() if value]
         means = [sum(self.metrics[f"a{i}", organ, "dsc", "reloaded"] for organ in organs) / 3 for i in range(7)]
         self.assertAlmostEqual(float(row["mean"]), sum(means) / 7, places=12)
+
+    def test_an_organ_in_no_file_counts_nowhere(self):
+        reference, prediction, labels = make_study(samed.path("absent"))
+        without, out = samed.path("absent.without"), samed.path("absent.out")
+        samed.check(evaluate(reference, prediction, labels, without, "--convention", "all", "--latex"))
+        with open(labels, "w", encoding="utf-8") as stream:
+            json.dump({"labels": {**ORGANS, "spleen": 9}, "colors": {"liver": "#f58230"}}, stream)
+        samed.check(evaluate(reference, prediction, labels, out, "--convention", "all", "--latex"))
+        expected, found = read_summary(without), read_summary(out)
+        self.assertEqual({key: row for key, row in found.items() if key[0] != "spleen"}, expected)
+        self.assertEqual((found["spleen", "dsc", "samed"]["n"], found["spleen", "dsc", "samed"]["mean"]), ("0", "nan"))
+        self.assertEqual([organ["occurs"] for organ in samed.read_json(out, "summary.json")["organs"]], [True, True, False, True])
+        pages = []
+        for folder in (without, out):
+            with open(os.path.join(folder, "report.html"), encoding="utf-8") as stream:
+                pages.append(stream.read())
+        self.assertEqual(*(page.count('class="box"') for page in pages))
+        self.assertEqual(*(re.search(r"<dt>Mean DSC.*?</dd>", page, re.S).group(0) for page in pages))
+        with open(os.path.join(out, "table.tex"), encoding="utf-8") as stream:
+            self.assertIn("\nspleen & -- & -- & -- & -- & 0 & 0 & 0 \\\\\n", stream.read())
+
+    def test_table_means_what_the_summary_means(self):
+        out = samed.path("numbers.tex")
+        samed.check(evaluate(*self.study, out, "--convention", "reloaded", "--latex"))
+        with open(os.path.join(out, "table.tex"), encoding="utf-8") as stream:
+            row = re.search(r"\nall organs & (.*) ", stream.read()).group(1).split(" & ")
+        self.assertEqual(row[4], "21/19/21/21")  # pairs of a case and an organ, as the counts behind it
+        for at, (metric, scale) in enumerate((("dsc", 100), ("hd95", 1))):
+            self.assertIn("$%.2f \\pm" % (scale * float(read_summary(out)["all organs", metric, "reloaded"]["mean"])), row[at])
 
     def test_nnunet_schema(self):
         summary = samed.read_json(self.out, "nnunet", "summary.json")
@@ -506,8 +538,8 @@ class Layouts(unittest.TestCase):
         self.assertEqual((metrics["x", "liver", "hd95", "reloaded"], metrics["x", "liver", "hd95_voxels", "samed"]), (1.5, 1))
         with open(os.path.join(self.out, "table.tex"), encoding="utf-8") as stream:
             table = stream.read()
-        self.assertIn("This study} & 11.25 & 0.12 &", table)  # over the paper's eight organs, seven of them empty: (0, 0) there
-        self.assertIn("mean HD95 (voxels)", table)
+        self.assertIn("This study} & 90.00 & 1.00 & -- & -- & -- & -- & 90.00 &", table)  # seven of the eight organs are in no file
+        self.assertIn("mean HD95 (voxels): over the organs of each case, then over the cases", table)
         self.assertIn("tab:samed-reloaded", table)
 
 
