@@ -104,6 +104,7 @@ static io_status plan(evaluate_run *run)
 static io_status list_pairs(evaluate_run *run)
 {
     IO_TRY(job_evaluate_pairs(run->options, run->study));
+    IO_TRY(job_evaluate_check_output(run->options, run->study));
     IO_TRY(io_alloc(run->study->n_cases, sizeof *run->tallies, (void **)&run->tallies));
     return pipe_study_allocate(run->study);
 }

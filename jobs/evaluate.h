@@ -77,6 +77,9 @@ io_status job_evaluate_pairs(const evaluate_options *options, pipe_study *study)
 /* Rank 0. Tells what the labels mean (verbose), and warns of images and names of maps that belong to no case. */
 void job_evaluate_check(const evaluate_run *run);
 
+/* Refuses an output folder in which inputs lie, or that is the report to compare with: none of their files may be replaced. */
+io_status job_evaluate_check_output(const evaluate_options *options, const pipe_study *study);
+
 /* Rank 0: prints the plan of --dry-run; returns the exit code. */
 int job_evaluate_dry_run(const evaluate_run *run);
 

@@ -1,6 +1,9 @@
 /* What a user should know before anything is measured: images without a case, maps that say nothing here; see evaluate.h. Rank 0 tells. */
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "io/file.h"
 #include "io/log.h"
@@ -91,4 +94,69 @@ void job_evaluate_check(const evaluate_run *run)
     check_images(run);
     check_names(run, run->reference_map);
     if (!has_same_names(run->reference_map, run->prediction_map)) check_names(run, run->prediction_map);
+}
+
+/* The path from the root without links; what of it does not exist yet stays as it was written. */
+static bool resolve(const char *path, char out[PATH_MAX])
+{
+    char whole[PATH_MAX] = "", known[PATH_MAX];
+    size_t n;
+
+    if (path[0] != '/' && !getcwd(whole, sizeof whole)) return false;
+    n = strlen(whole);
+    if (n + strlen(path) + 2 > sizeof whole) return false;
+    snprintf(whole + n, sizeof whole - n, "/%s", path);
+    for (n = strlen(whole); n > 1 && whole[n - 1] == '/'; n--) whole[n - 1] = '\0';
+    memcpy(known, whole, sizeof known);
+    while (!realpath(*known ? known : "/", out)) *strrchr(known, '/') = '\0';
+    n = strlen(out);
+    if (n + strlen(whole + strlen(known)) + 1 > PATH_MAX) return false;
+    snprintf(out + n, PATH_MAX - n, "%s", whole + strlen(known));
+    return true;
+}
+
+/* An input folder whose files would stand among the report's. */
+static io_status refuse_folder(const char *output, const char *option, const char *path)
+{
+    char folder[PATH_MAX];
+
+    if (!path || !io_folder_exists(path) || !resolve(path, folder) || strcmp(folder, output) != 0) return IO_OK;
+    return IO_FAIL(IO_ERR_ARGUMENT,
+                   "-o %s is the folder of %s, whose files it would mix with or replace; give the report a folder of its own", output,
+                   option);
+}
+
+/* The folder in which the files of a case lie, or a case's own folder of masks. parent [PATH_MAX] is that of the case before. */
+static io_status refuse_case(const char *output, const char *path, char *parent, char *resolved)
+{
+    const char *name = path ? io_path_name(path) : NULL;
+    char folder[PATH_MAX];
+    size_t n;
+
+    if (!path || name - path >= PATH_MAX) return IO_OK;
+    snprintf(folder, sizeof folder, "%.*s", (int)(name - path), path);
+    if (!*folder) snprintf(folder, sizeof folder, ".");
+    if (strcmp(folder, parent) != 0 && !resolve(folder, resolved)) return IO_OK;
+    snprintf(parent, PATH_MAX, "%s", folder);
+    n = strlen(resolved);
+    if (strncmp(output, resolved, n) != 0 || (output[n] && output[n] != '/')) return IO_OK;
+    if (!output[n]) return IO_FAIL(IO_ERR_ARGUMENT, "-o %s is where %s lies; give the report a folder of its own", output, path);
+    n++;
+    if (strncmp(output + n, name, strlen(name)) != 0 || (output[n + strlen(name)] && output[n + strlen(name)] != '/')) return IO_OK;
+    return IO_FAIL(IO_ERR_ARGUMENT, "-o %s is inside of the case %s; give the report a folder of its own", output, path);
+}
+
+io_status job_evaluate_check_output(const evaluate_options *options, const pipe_study *study)
+{
+    char output[PATH_MAX], parent[PATH_MAX] = "", resolved[PATH_MAX] = "";
+
+    if (!resolve(options->output, output)) return IO_OK; /* opening it will tell */
+    for (size_t i = 0; i < options->n_predictions; i++) IO_TRY(refuse_folder(output, "-p", options->predictions[i]));
+    for (size_t i = 0; i < options->n_references; i++) IO_TRY(refuse_folder(output, "-r", options->references[i]));
+    IO_TRY(refuse_folder(output, "--images", options->images));
+    IO_TRY(refuse_folder(output, "--compare", options->compare));
+    for (size_t i = 0; i < study->n_cases; i++) IO_TRY(refuse_case(output, study->cases[i].reference, parent, resolved));
+    for (size_t i = 0; i < study->n_cases; i++) IO_TRY(refuse_case(output, study->cases[i].prediction, parent, resolved));
+    for (size_t i = 0; i < study->n_cases; i++) IO_TRY(refuse_case(output, study->cases[i].image, parent, resolved));
+    return IO_OK;
 }

@@ -4,6 +4,7 @@
 #include "io/file.h"
 #include "io/nifti.h"
 #include "jobs/evaluate.h"
+#include "jobs/events.h"
 #include "jobs/exits.h"
 #include "pipeline/label_volume.h"
 
@@ -37,36 +38,102 @@ static io_status check_pair(const evaluate_options *options, const pipe_study_ca
     return pipe_grid_compare(&reference.grid, &prediction.grid, options->grid_tolerance_mm);
 }
 
+/* A case as an event; status "pair", "no prediction", "no reference" or "would fail". */
+static void print_case_event(const pipe_study_case *c, const char *status, const char *text)
+{
+    io_json *event = job_event_create(true, "case");
+
+    if (!event) return;
+    (void)io_json_put_text(event, "case", c->id);
+    (void)io_json_put_text(event, "status", status);
+    if (c->prediction) (void)io_json_put_text(event, "prediction", c->prediction);
+    if (c->reference) (void)io_json_put_text(event, "reference", c->reference);
+    if (c->image) (void)io_json_put_text(event, "image", c->image);
+    if (text) (void)io_json_put_text(event, "text", text);
+    job_event_print(&event);
+}
+
+static void show_alone(const evaluate_options *options, const pipe_study_case *c)
+{
+    const char *lacks = c->prediction ? "reference" : "prediction";
+
+    if (options->json)
+        print_case_event(c, c->prediction ? "no reference" : "no prediction", NULL);
+    else
+        printf("  %s: no %s for %s\n", c->id, lacks, c->prediction ? c->prediction : c->reference);
+}
+
 static void show_case(const evaluate_options *options, const pipe_study_case *c, dry_totals *totals)
 {
+    io_status status;
+
     totals->n_no_prediction += !c->prediction;
     totals->n_no_reference += !c->reference;
     if (!c->prediction || !c->reference) {
-        printf("  %s: no %s for %s\n", c->id, c->prediction ? "reference" : "prediction", c->prediction ? c->prediction : c->reference);
+        show_alone(options, c);
+        return;
+    }
+    status = check_pair(options, c, totals);
+    totals->n_failing += status != IO_OK;
+    if (options->json) {
+        print_case_event(c, status == IO_OK ? "pair" : "would fail", status == IO_OK ? NULL : io_last_error_text());
         return;
     }
     printf("  %s: %s, %s%s%s\n", c->id, c->prediction, c->reference, c->image ? ", " : "", c->image ? c->image : "");
-    if (check_pair(options, c, totals) == IO_OK) return;
-    totals->n_failing++;
-    printf("    would fail: %s\n", io_last_error_text());
+    if (status != IO_OK) printf("    would fail: %s\n", io_last_error_text());
+}
+
+/* Bytes of a rank: two label maps, and at most a byte per voxel while an organ is measured. 0 when no header told the size. */
+static double count_bytes(const pipe_study *study, const dry_totals *totals)
+{
+    const int organ_bytes = study->n_organs > 255 ? 2 : 1;
+
+    return totals->largest_voxels > 1 ? totals->largest_voxels * (2 * organ_bytes + 1) + fixed_bytes : 0;
+}
+
+static void print_plan(const evaluate_run *run, const dry_totals *totals, size_t n_good)
+{
+    const pipe_study *study = run->study;
+
+    printf("plan: %zu cases, %zu to measure (%zu without a prediction, %zu without a reference, %zu would fail), %zu organs, %zu metrics, "
+           "%d rank%s\n",
+           study->n_cases, n_good, totals->n_no_prediction, totals->n_no_reference, totals->n_failing, study->n_organs, study->n_columns,
+           run->world.size, run->world.size == 1 ? "" : "s");
+    printf("labels: %s\n", run->labels_source);
+    if (count_bytes(study, totals) > 0) printf("memory: about %.0f MB per rank\n", count_bytes(study, totals) / 1e6);
+}
+
+static void print_plan_event(const evaluate_run *run, const dry_totals *totals, size_t n_good)
+{
+    const pipe_study *study = run->study;
+    io_json *event = job_event_create(true, "plan");
+
+    if (!event) return;
+    (void)io_json_put_number(event, "cases", (double)study->n_cases);
+    (void)io_json_put_number(event, "to_measure", (double)n_good);
+    (void)io_json_put_number(event, "without_prediction", (double)totals->n_no_prediction);
+    (void)io_json_put_number(event, "without_reference", (double)totals->n_no_reference);
+    (void)io_json_put_number(event, "would_fail", (double)totals->n_failing);
+    (void)io_json_put_number(event, "organs", (double)study->n_organs);
+    (void)io_json_put_number(event, "metrics", (double)study->n_columns);
+    (void)io_json_put_number(event, "ranks", run->world.size);
+    (void)io_json_put_text(event, "labels", run->labels_source);
+    if (count_bytes(study, totals) > 0) (void)io_json_put_number(event, "memory_bytes_per_rank", count_bytes(study, totals));
+    job_event_print(&event);
 }
 
 int job_evaluate_dry_run(const evaluate_run *run)
 {
     const pipe_study *study = run->study;
-    const int organ_bytes = study->n_organs > 255 ? 2 : 1;
     dry_totals totals = {0};
     size_t n_good;
 
-    printf("pairs (prediction, reference):\n");
+    if (!run->options->json) printf("pairs (prediction, reference):\n");
     for (size_t i = 0; i < study->n_cases; i++) show_case(run->options, &study->cases[i], &totals);
     n_good = study->n_cases - totals.n_no_prediction - totals.n_no_reference - totals.n_failing;
-    printf("plan: %zu cases, %zu to measure (%zu without a prediction, %zu without a reference, %zu would fail), %zu organs, %zu metrics, "
-           "%d rank%s\n",
-           study->n_cases, n_good, totals.n_no_prediction, totals.n_no_reference, totals.n_failing, study->n_organs, study->n_columns,
-           run->world.size, run->world.size == 1 ? "" : "s");
-    printf("labels: %s\n", run->labels_source);
-    if (totals.largest_voxels > 1) /* two label maps, and at most a byte per voxel while an organ is measured */
-        printf("memory: about %.0f MB per rank\n", (totals.largest_voxels * (2 * organ_bytes + 1) + fixed_bytes) / 1e6);
+    if (run->options->json)
+        print_plan_event(run, &totals, n_good);
+    else
+        print_plan(run, &totals, n_good);
     return n_good > 0 ? JOB_EXIT_DONE : JOB_EXIT_NOTHING;
 }

@@ -323,6 +323,10 @@ static io_status find_images(const evaluate_options *options, pipe_study *study)
     entries images = {NULL, 0, 0};
 
     if (!options->images) return IO_OK;
+    if (!io_folder_exists(options->images) && !io_file_exists(options->images))
+        return IO_FAIL(IO_ERR_ARGUMENT, "--images %s: there is no such file or folder", options->images);
+    if (study->n_cases == 1 && !io_folder_exists(options->images)) /* named for the only case, whatever it is called */
+        return study->cases[0].image ? IO_OK : io_string_copy(options->images, &study->cases[0].image);
     IO_TRY_GOTO(status, done, list_entries(&options->images, 1, &images));
     for (size_t i = 0; i < study->n_cases; i++) {
         pipe_study_case *c = &study->cases[i];

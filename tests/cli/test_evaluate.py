@@ -409,6 +409,16 @@ class Events(unittest.TestCase):
             self.assertIn("would fail: grids lie", text.replace("a3: ", ""))
             self.assertIn("4 cases, 1 to measure (1 without a prediction, 1 without a reference, 1 would fail), 3 organs", text)
             self.assertFalse(os.path.exists(out))
+        process = samed.check(evaluate(self.reference, self.prediction, self.labels, out, "-n", "--json"))
+        events = [json.loads(line) for line in process.stdout.splitlines()]
+        self.assertEqual([(e["event"], e.get("case"), e.get("status")) for e in events],
+                         [("case", "a0", "no prediction"), ("case", "a1_0000", "no reference"), ("case", "a2", "pair"),
+                          ("case", "a3", "would fail"), ("plan", None, None)])
+        self.assertEqual(events[2]["reference"], os.path.join(self.reference, "a2.nii.gz"))
+        self.assertIn("grids lie", events[3]["text"])
+        self.assertEqual([events[4][k] for k in ("cases", "to_measure", "without_prediction", "without_reference", "would_fail", "organs")],
+                         [4, 1, 1, 1, 1, 3])
+        self.assertGreater(events[4]["memory_bytes_per_rank"], 0)
         shutil.copytree(self.reference, samed.path("events.empty"))
         alone = samed.run("evaluate", "-n", "-p", os.path.join(self.prediction, "a1_0000_dseg.nii.gz"), "-r", samed.path("events.empty"), "-o", out)
         self.assertEqual((alone.returncode, os.path.exists(out)), (4, False))
@@ -511,6 +521,49 @@ class Layouts(unittest.TestCase):
         self.assertIn("1 of 3 cases have an image, found by name; none for a1, a2", samed.check(samed.run(*arguments)).stderr)
         os.remove(os.path.join(images, "a0_0000.nii.gz"))
         self.assertIn("0 of 3 cases have an image, found by name; none for a0, a1, a2", samed.check(samed.run(*arguments)).stderr)
+
+    def test_an_image_of_the_only_case_needs_no_name(self):
+        image = samed.path("layouts", "images", "scan of monday.nii.gz")
+        write_labels(image, paint((900, (0, 0, 0), (12, 20, 16))))
+        a, b = (os.path.join(folder, name) for folder, name in ((self.reference, "a0.nii.gz"), (self.prediction, "a1_0000_dseg.nii.gz")))
+        pages = []
+        for options in ((), ("--images", image)):
+            process = samed.check(samed.run("evaluate", "-p", b, "-r", a, "-o", self.out, "--labels", self.labels, *options))
+            with open(os.path.join(self.out, "report.html"), encoding="utf-8") as stream:
+                pages.append(re.search("data:image/png;base64,[^\"]*", stream.read()).group(0))
+        self.assertIn("1 of 1 cases have an image", process.stderr)
+        self.assertNotEqual(*pages)
+        process = evaluate(a, b, self.labels, self.out, "--images", image + ".gone")
+        self.assertEqual(process.returncode, 2)
+        self.assertIn("there is no such file or folder", process.stderr)
+
+    def test_a_report_among_inputs_is_refused(self):
+        masks = samed.path("layouts", "one_case")
+        write_labels(os.path.join(masks, "a0", "liver.nii.gz"), paint((1, (2, 2, 2), (12, 12, 9))), code="<u1", datatype=2)
+        with open(os.path.join(self.prediction, "done"), "w", encoding="utf-8") as stream:
+            stream.write("of another run")
+        os.symlink(self.reference, samed.path("layouts", "link"))
+        samed.check(evaluate(self.reference, self.prediction, self.labels, self.out))
+        for out, prediction, options, word in ((self.prediction, self.prediction, (), "-p"), (self.reference + "/", self.prediction, (), "-r"),
+                                               (samed.path("layouts", "link"), self.prediction, (), "-r"),
+                                               (os.path.join(masks, "a0"), masks, (), "inside of the case"),
+                                               (os.path.join(masks, "a0", "new", "report"), masks, (), "inside of the case"),
+                                               (self.out, self.prediction, ("--compare", self.out), "--compare"),
+                                               (self.reference, os.path.join(self.prediction, "a0_0000_dseg.nii.gz"), ("-n",), "-r")):
+            process = evaluate(self.reference, prediction, self.labels, out, *options)
+            self.assertEqual(process.returncode, 2, (out, process.stderr))
+            self.assertIn(word, process.stderr)
+            self.assertIn("give the report a folder of its own", process.stderr)
+        process = evaluate(os.path.join(self.reference, "a0.nii.gz"), os.path.join(self.prediction, "a0_0000_dseg.nii.gz"), self.labels, self.reference)
+        self.assertIn("is where", process.stderr)
+        with open(os.path.join(self.prediction, "done"), encoding="utf-8") as stream:
+            self.assertEqual(stream.read(), "of another run")
+        self.assertFalse(os.path.exists(os.path.join(masks, "a0", "new")))
+        self.assertTrue(os.path.exists(os.path.join(self.out, "metrics.csv")))
+        inside = os.path.join(self.prediction, "report")  # no case of its own: nothing of it is taken for one
+        for _ in range(2):
+            samed.check(evaluate(self.reference, self.prediction, self.labels, inside))
+        self.assertEqual({key[0] for key in read_metrics(inside)}, {"a0", "a1", "a2"})
 
     def test_btcv_map(self):
         def thirteen(file, values):
