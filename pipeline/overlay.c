@@ -2,17 +2,19 @@
 #include "pipeline/overlay.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "io/memory.h"
 #include "io/nifti.h"
 #include "io/png.h"
+#include "pipeline/font.h"
 #include "pipeline/intensity.h"
 #include "pipeline/label_map.h"
 #include "pipeline/picture.h"
 
-enum { PANEL = 330, GAP = 6, N_PLANES = 3, MAX_PANEL = 330 /* pixels */ };
+enum { WIDTH = 960, HEIGHT = 640, GAP = 8, STRIP = 18 /* pixels; the strip holds a panel's title */, N_PLANES = 3 };
 
 static const double margin_mm = 20;
 static const uint8_t paper[3] = {12, 12, 16}, ink[3] = {210, 210, 210};
@@ -22,7 +24,7 @@ typedef struct overlay_plane {
     int cols, rows; /* voxels */
     int64_t first, col_step, row_step;
     double col_mm, row_mm;
-    int width, height; /* pixels */
+    pipe_overlay_panel panel;
     char title[40];
 } overlay_plane;
 
@@ -36,7 +38,8 @@ typedef struct overlay {
     int64_t from[3], to[3]; /* voxels shown per voxel axis: both label maps and a margin */
     overlay_plane planes[N_PLANES];
     picture picture;
-    uint16_t *own[2]; /* organs of a plane's pixels, [MAX_PANEL][MAX_PANEL]: reference, prediction */
+    double pixels_per_mm;
+    uint16_t *own[2]; /* organs of a plane's pixels, [HEIGHT][WIDTH]: reference, prediction */
 } overlay;
 
 static int organ_at(const pipe_label_volume *volume, int64_t at)
@@ -106,35 +109,61 @@ static void plan_plane(overlay *o, int which, const int world[3], const char *na
     plane->row_step = steps[1];
     plane->col_mm = grid->spacing_mm[axis[0]];
     plane->row_mm = grid->spacing_mm[axis[1]];
-    snprintf(plane->title, sizeof plane->title, "%s %lld", name, (long long)o->cut[axis[2]] + 1);
+    snprintf(plane->title, sizeof plane->title, "%s, slice %lld of %lld", name, (long long)o->cut[axis[2]] + 1,
+             (long long)grid->dims[axis[2]]);
 }
 
-static int scale_extent(double mm, double mm_per_pixel)
+static int scale_extent(double mm, double pixels_per_mm)
 {
-    const double pixels = floor(mm / mm_per_pixel + 0.5);
+    const double pixels = floor(mm * pixels_per_mm + 0.5);
 
-    return pixels < 1 ? 1 : pixels > MAX_PANEL ? MAX_PANEL : (int)pixels;
+    return pixels < 1 ? 1 : (int)pixels;
+}
+
+double pipe_overlay_arrange(const double extents_mm[3][2], pipe_overlay_panel panels[3], int *width, int *height)
+{
+    const double(*mm)[2] = extents_mm;
+    const double row =
+        fmin((WIDTH - 2 * GAP) / (mm[0][0] + mm[1][0] + mm[2][0]), (HEIGHT - STRIP) / fmax(mm[0][1], fmax(mm[1][1], mm[2][1])));
+    const double two = fmin((WIDTH - GAP) / (mm[0][0] + fmax(mm[1][0], mm[2][0])),
+                            fmin((HEIGHT - STRIP) / mm[0][1], (HEIGHT - GAP - 2 * STRIP) / (mm[1][1] + mm[2][1])));
+    const bool is_row = row >= two;
+
+    *width = *height = 0;
+    for (int p = 0; p < N_PLANES; p++) {
+        pipe_overlay_panel *own = &panels[p];
+        const bool is_below = p == 2 && !is_row;
+        own->width = scale_extent(mm[p][0], fmax(row, two));
+        own->height = scale_extent(mm[p][1], fmax(row, two));
+        own->left = p == 0 ? 0 : is_below ? panels[1].left : panels[p - 1].left + panels[p - 1].width + GAP;
+        own->top = STRIP + (is_below ? panels[1].top + panels[1].height + GAP : 0);
+        if (own->left + own->width > *width) *width = own->left + own->width;
+        if (own->top + own->height > *height) *height = own->top + own->height;
+    }
+    return fmax(row, two);
 }
 
 static void plan_planes(overlay *o)
 {
-    double longest = 0;
+    double extents_mm[N_PLANES][2];
+    pipe_overlay_panel panels[N_PLANES];
 
     io_grid_orientation(&o->reference->grid, o->axis, o->flip);
     plan_plane(o, 0, (const int[3]){0, 1, 2}, "axial");
     plan_plane(o, 1, (const int[3]){0, 2, 1}, "coronal");
     plan_plane(o, 2, (const int[3]){1, 2, 0}, "sagittal");
-    for (int p = 0; p < N_PLANES; p++)
-        longest = fmax(longest, fmax(o->planes[p].cols * o->planes[p].col_mm, o->planes[p].rows * o->planes[p].row_mm));
     for (int p = 0; p < N_PLANES; p++) {
-        o->planes[p].width = scale_extent(o->planes[p].cols * o->planes[p].col_mm, longest / PANEL);
-        o->planes[p].height = scale_extent(o->planes[p].rows * o->planes[p].row_mm, longest / PANEL);
+        extents_mm[p][0] = o->planes[p].cols * o->planes[p].col_mm;
+        extents_mm[p][1] = o->planes[p].rows * o->planes[p].row_mm;
     }
+    o->pixels_per_mm = pipe_overlay_arrange((const double(*)[2])extents_mm, panels, &o->picture.width, &o->picture.height);
+    for (int p = 0; p < N_PLANES; p++) o->planes[p].panel = panels[p];
 }
 
 static int64_t voxel_of(const overlay_plane *plane, int x, int y)
 {
-    const int64_t col = (int64_t)((x + 0.5) * plane->cols / plane->width), row = (int64_t)((y + 0.5) * plane->rows / plane->height);
+    const int64_t col = (int64_t)((x + 0.5) * plane->cols / plane->panel.width);
+    const int64_t row = (int64_t)((y + 0.5) * plane->rows / plane->panel.height);
 
     return plane->first + col * plane->col_step + row * plane->row_step;
 }
@@ -158,55 +187,91 @@ static double image_value(const io_volume *volume, int64_t at)
     return volume->slope * value + volume->inter;
 }
 
-static void pick_background(const overlay *o, int64_t at, uint8_t rgb[3])
+/* organ: that of the reference, or else of the prediction. */
+static void pick_background(const overlay *o, int64_t at, int organ, uint8_t rgb[3])
 {
-    const int organ = organ_at(o->reference, at);
     const io_label *label = organ ? pipe_organ_label(o->labels, organ) : NULL;
+    float grey;
 
-    if (o->image) {
-        float grey = (float)image_value(o->image, at);
-        pipe_intensity_scale(&o->intensity, &grey, 1);
-        grey = grey > 0 ? (grey < 1 ? grey : 1) : 0;
-        for (int i = 0; i < 3; i++) rgb[i] = (uint8_t)(215 * grey + 0.5f);
+    if (!o->image) {
+        for (int i = 0; i < 3; i++) rgb[i] = label ? (uint8_t)(28 + label->rgb[i] * 34 / 100) : 24;
         return;
     }
-    for (int i = 0; i < 3; i++) rgb[i] = label ? (uint8_t)(28 + label->rgb[i] * 34 / 100) : 24;
+    grey = (float)image_value(o->image, at);
+    pipe_intensity_scale(&o->intensity, &grey, 1);
+    grey = grey > 0 ? (grey < 1 ? grey : 1) : 0;
+    for (int i = 0; i < 3; i++) {
+        const float plain = 215 * grey + 0.5f;
+        rgb[i] = (uint8_t)(label ? 0.78f * plain + 0.22f * (float)label->rgb[i] : plain);
+    }
 }
 
-/* A pixel of an organ is on its contour where a neighbour to the side, above or below is none of it. */
-static int is_contour(const uint16_t *organs, const overlay_plane *plane, int x, int y)
+/* A pixel of an organ is on its contour, two pixels wide, where a neighbour to the side, above or below is none of it. */
+static int is_contour(const uint16_t *organs, const pipe_overlay_panel *panel, int x, int y)
 {
-    static const int steps[4][2] = {{1, 0}, {-1, 0}, {0, 1}, {0, -1}};
-    const uint16_t own = organs[y * MAX_PANEL + x];
+    static const int steps[8][2] = {{1, 0}, {-1, 0}, {0, 1}, {0, -1}, {2, 0}, {-2, 0}, {0, 2}, {0, -2}};
+    const uint16_t own = organs[y * WIDTH + x];
 
-    for (int i = 0; own && i < 4; i++) {
+    for (int i = 0; own && i < 8; i++) {
         const int nx = x + steps[i][0], ny = y + steps[i][1];
-        if (nx < 0 || ny < 0 || nx >= plane->width || ny >= plane->height || organs[ny * MAX_PANEL + nx] != own) return 1;
+        if (nx < 0 || ny < 0 || nx >= panel->width || ny >= panel->height || organs[ny * WIDTH + nx] != own) return 1;
     }
     return 0;
 }
 
-static void draw_plane(overlay *o, const overlay_plane *plane, int left, int top)
+/* Dashes tell the prediction's line where colours cannot, on paper or to some eyes; its gaps are a third. */
+static bool is_gap(int x, int y)
+{
+    return (x + 3 * y) % 15 >= 10;
+}
+
+static void draw_contours(overlay *o, const pipe_overlay_panel *panel)
 {
     static const uint8_t colours[4][3] = {{0, 0, 0}, PIPE_OVERLAY_REFERENCE, PIPE_OVERLAY_PREDICTION, PIPE_OVERLAY_BOTH};
 
-    for (int y = 0; y < plane->height; y++) {
-        for (int x = 0; x < plane->width; x++) {
+    for (int y = 0; y < panel->height; y++) {
+        for (int x = 0; x < panel->width; x++) {
+            const int lines = is_contour(o->own[0], panel, x, y) | is_contour(o->own[1], panel, x, y) << 1;
+            if (lines && !(lines == 2 && is_gap(x, y))) pipe_picture_set(&o->picture, panel->left + x, panel->top + y, colours[lines]);
+        }
+    }
+}
+
+static void draw_plane(overlay *o, const overlay_plane *plane)
+{
+    const pipe_overlay_panel *panel = &plane->panel;
+
+    for (int y = 0; y < panel->height; y++) {
+        for (int x = 0; x < panel->width; x++) {
             const int64_t at = voxel_of(plane, x, y);
+            const int reference = organ_at(o->reference, at), prediction = organ_at(o->prediction, at);
             uint8_t rgb[3];
-            o->own[0][y * MAX_PANEL + x] = (uint16_t)organ_at(o->reference, at);
-            o->own[1][y * MAX_PANEL + x] = (uint16_t)organ_at(o->prediction, at);
-            pick_background(o, at, rgb);
-            pipe_picture_set(&o->picture, left + x, top + y, rgb);
+            o->own[0][y * WIDTH + x] = (uint16_t)reference;
+            o->own[1][y * WIDTH + x] = (uint16_t)prediction;
+            pick_background(o, at, reference ? reference : prediction, rgb);
+            pipe_picture_set(&o->picture, panel->left + x, panel->top + y, rgb);
         }
     }
-    for (int y = 0; y < plane->height; y++) {
-        for (int x = 0; x < plane->width; x++) {
-            const int lines = is_contour(o->own[0], plane, x, y) | is_contour(o->own[1], plane, x, y) << 1;
-            if (lines) pipe_picture_set(&o->picture, left + x, top + y, colours[lines]);
-        }
+    draw_contours(o, panel);
+    pipe_picture_text(&o->picture, panel->left + 2, panel->top - STRIP + 2, 2, panel->width - 2, ink, plane->title);
+}
+
+/* A bar of a round length over the axial plane's right end, where its title leaves room. */
+static void draw_bar(overlay *o)
+{
+    static const int lengths_mm[] = {200, 100, 50, 20, 10, 5, 2, 1};
+    const pipe_overlay_panel *panel = &o->planes[0].panel;
+    const int room = panel->width - 2 * FONT_ADVANCE * (int)strlen(o->planes[0].title) - 24;
+    char words[24];
+
+    for (size_t i = 0; i < sizeof lengths_mm / sizeof *lengths_mm; i++) {
+        const int bar = (int)(lengths_mm[i] * o->pixels_per_mm + 0.5);
+        const int text = snprintf(words, sizeof words, "%d mm", lengths_mm[i]) * 2 * FONT_ADVANCE;
+        if (bar + text + 6 > room || bar > panel->width / 4) continue;
+        pipe_picture_fill(&o->picture, panel->left + panel->width - bar, panel->top - STRIP + 7, bar, 3, ink);
+        pipe_picture_text(&o->picture, panel->left + panel->width - bar - text - 4, panel->top - STRIP + 2, 2, text, ink, words);
+        return;
     }
-    pipe_picture_text(&o->picture, left + 4, top + 4, 1, plane->width - 8, ink, plane->title);
 }
 
 /* Air far below zero means Hounsfield units, shown in a window for soft tissue. A picture is no reason to fail: without, it is drawn plain.
@@ -226,16 +291,9 @@ static void open_image(overlay *o, const char *path)
 
 static io_status draw_all(overlay *o, uint8_t **png, size_t *n_bytes)
 {
-    int height = 1, left = 0;
-
-    for (int p = 0; p < N_PLANES; p++) height = o->planes[p].height > height ? o->planes[p].height : height;
-    for (int p = 0; p < N_PLANES; p++) left += o->planes[p].width + (p ? GAP : 0);
-    IO_TRY(pipe_picture_create(left, height, paper, &o->picture));
-    left = 0;
-    for (int p = 0; p < N_PLANES; p++) {
-        draw_plane(o, &o->planes[p], left, (height - o->planes[p].height) / 2);
-        left += o->planes[p].width + GAP;
-    }
+    IO_TRY(pipe_picture_create(o->picture.width, o->picture.height, paper, &o->picture));
+    for (int p = 0; p < N_PLANES; p++) draw_plane(o, &o->planes[p]);
+    draw_bar(o);
     return io_png_encode("overlay", o->picture.rgb, o->picture.width, o->picture.height, png, n_bytes);
 }
 
@@ -248,7 +306,7 @@ io_status pipe_overlay_draw(const pipe_label_volume *reference, const pipe_label
     const int64_t *dims = reference->grid.dims;
 
     IO_TRY_GOTO(status, done, io_alloc((size_t)(dims[0] + dims[1] + dims[2]), sizeof *counts, (void **)&counts));
-    for (int i = 0; i < 2; i++) IO_TRY_GOTO(status, done, io_alloc(MAX_PANEL * MAX_PANEL, sizeof *o.own[i], (void **)&o.own[i]));
+    for (int i = 0; i < 2; i++) IO_TRY_GOTO(status, done, io_alloc((size_t)WIDTH * HEIGHT, sizeof *o.own[i], (void **)&o.own[i]));
     choose_cuts(&o, counts);
     plan_planes(&o);
     open_image(&o, image_path);

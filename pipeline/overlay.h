@@ -23,8 +23,19 @@
         255, 255, 255                                                                                                                      \
     }
 
-/* Both volumes lie on one grid. image_path (may be NULL) is a volume to show below; without one, or when it does not lie on the same grid,
- * the reference's organs are shown in their colours, dimmed. *png [*n_bytes] with io_free. */
+/* Where a plane is drawn, in pixels; its title stands above it, never on it. */
+typedef struct pipe_overlay_panel {
+    int left, top, width, height;
+} pipe_overlay_panel;
+
+/* Arranges axial, coronal and sagittal plane of these widths and heights in mm, all at one scale: side by side, or the last two one above
+ * the other beside the axial one, whichever shows them larger (thick slabs of few slices: the second). Size of the picture in pixels; the
+ * scale in pixels per mm is returned. */
+double pipe_overlay_arrange(const double extents_mm[3][2], pipe_overlay_panel panels[3], int *width, int *height);
+
+/* Both volumes lie on one grid. image_path (may be NULL) is a volume to show below, organs tinted in their colours; without one, or when
+ * it does not lie on the same grid, the organs alone, dimmed. The reference's contour is solid, the prediction's dashed. *png [*n_bytes]
+ * with io_free. */
 io_status pipe_overlay_draw(const pipe_label_volume *reference, const pipe_label_volume *prediction, const io_labels *labels,
                             const char *image_path, uint8_t **png, size_t *n_bytes);
 

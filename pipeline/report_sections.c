@@ -355,7 +355,7 @@ static void add_card_table(pipe_text *text, const pipe_study *study, size_t inde
     pipe_text_add(text, "<div><table><thead><tr><th class=\"text\" scope=\"col\">Worst organs</th><th scope=\"col\">DSC</th>");
     if (hd < study->n_columns) pipe_text_add(text, "<th scope=\"col\">%s</th>", study->columns[hd].title);
     pipe_text_add(text, "</tr></thead><tbody>\n");
-    for (size_t i = 0; i < n && i < WORST_ORGANS; i++) {
+    for (size_t i = 0; i < n && i < WORST_ORGANS && order[i].dsc < 1; i++) {
         pipe_text_add(text, "<tr><th scope=\"row\">");
         pipe_html_organ(text, study, order[i].organ);
         add_presence(text, pipe_study_presence(study, index, order[i].organ));
@@ -397,21 +397,44 @@ static void add_card(pipe_text *text, const pipe_report *report, size_t place, r
     pipe_text_add(text, "</article>\n");
 }
 
+/* The signs of the pictures: lines, and organs by colour. */
+static void add_legend(pipe_text *text, const pipe_study *study)
+{
+    pipe_text_add(text, "<p class=\"legend\">Contours: <span class=\"key\" style=\"border-color:#40e080\"></span>reference <span "
+                        "class=\"key dashed\" style=\"border-color:#ff50d0\"></span>prediction <span class=\"key\" "
+                        "style=\"border-color:#fff;outline:1px solid #999\"></span>both</p>\n<p class=\"legend\">Organs: ");
+    for (size_t organ = 0; organ < study->n_organs; organ++) {
+        pipe_text_add(text, "<span class=\"organ\">");
+        pipe_html_organ(text, study, organ);
+        pipe_text_add(text, "</span> ");
+    }
+    pipe_text_add(text, "</p>\n");
+}
+
+static size_t count_different(const pipe_study *study)
+{
+    size_t *order = NULL, n = 0;
+
+    if (io_alloc(study->n_cases, sizeof *order, (void **)&order) == IO_OK) n = pipe_report_rank_cases(study, order);
+    io_free(&order);
+    return n;
+}
+
 void pipe_html_worst(pipe_text *text, const pipe_report *report)
 {
+    const size_t n = count_different(report->study);
     ranked_organ *order = NULL;
 
     pipe_text_add(text, "<h2 id=\"worst\">Worst cases</h2>\n");
     if (report->n_pictures == 0 || io_alloc(report->study->n_organs, sizeof *order, (void **)&order) != IO_OK) {
-        pipe_text_add(text, "<p class=\"soft\">None asked for.</p>\n");
+        pipe_text_add(text, "<p class=\"soft\">%s</p>\n", n ? "None asked for." : "No measured case differs from its reference.");
         return;
     }
-    pipe_text_add(
-        text,
-        "<p>By the mean DSC over the organs that reference or prediction have. Each plane is the one where most voxels "
-        "differ; the patient's right is on the left.<br>Contours: <span class=\"key\" style=\"border-color:#40e080\"></span>reference "
-        "<span class=\"key\" style=\"border-color:#ff50d0\"></span>prediction <span class=\"key\" "
-        "style=\"border-color:#fff;outline:1px solid #999\"></span>both</p>\n");
+    pipe_text_add(text,
+                  "<p>%zu of %zu case%s that differ%s from the reference, by the mean DSC over the organs that reference or prediction "
+                  "have. Each plane is the one where most voxels differ, all at one scale; the patient's right is on the left.</p>\n",
+                  report->n_pictures, n, n == 1 ? "" : "s", n == 1 ? "s" : "");
+    add_legend(text, report->study);
     for (size_t i = 0; i < report->n_pictures; i++) add_card(text, report, i, order);
     io_free(&order);
 }

@@ -99,8 +99,10 @@ size_t pipe_report_rank_cases(const pipe_study *study, size_t *order)
     size_t n = 0;
 
     if (io_alloc(study->n_cases, sizeof *ranked, (void **)&ranked) != IO_OK) return 0;
-    for (size_t i = 0; i < study->n_cases; i++)
-        if (study->cases[i].is_done) ranked[n++] = (ranked_case){score_case(study, i), i};
+    for (size_t i = 0; i < study->n_cases; i++) {
+        const double score = study->cases[i].is_done ? score_case(study, i) : 1;
+        if (score < 1) ranked[n++] = (ranked_case){score, i};
+    }
     qsort(ranked, n, sizeof *ranked, compare_ranked);
     for (size_t i = 0; i < n; i++) order[i] = ranked[i].index;
     io_free(&ranked);

@@ -714,7 +714,7 @@ class Html(unittest.TestCase):
         self.assertNotIn("http://", page)
         self.assertNotIn("https://", page)
         self.assertNotIn('odd, "name" <b>', page)  # a name never becomes markup
-        self.assertEqual(page.count("data:image/png;base64,"), 3)
+        self.assertEqual(page.count("data:image/png;base64,"), 2)  # a0 is equal to its reference
         data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S).group(1))
         self.assertEqual(data["organs"], [name for name, value in ORGANS.items() if value])
         metrics = read_metrics(out)
@@ -723,6 +723,23 @@ class Html(unittest.TestCase):
             for o, organ in enumerate(data["organs"]):
                 self.assertAlmostEqual(data["values"][at][o * len(data["columns"]) + column], metrics[case[0], organ, "dsc", "reloaded"], places=5)
 
+
+    def test_perfect_cases_are_not_the_worst(self):
+        reference, prediction, labels = make_study(samed.path("perfect"), 3)
+        out = samed.path("perfect.out")
+        for case in ("a0", "a1", "a2"):
+            shutil.copy(os.path.join(reference, case + ".nii.gz"), os.path.join(prediction, case + "_0000_dseg.nii.gz"))
+            samed.check(evaluate(reference, prediction, labels, out))
+            with open(os.path.join(out, "report.html"), encoding="utf-8") as stream:
+                section = stream.read().split('<h2 id="worst">')[1].split("<h2")[0]
+            shown = re.findall(r"<h3>\d+\. (\w+)", section)
+            self.assertEqual(sorted(shown), [c for c in ("a0", "a1", "a2") if c > case])
+            self.assertNotIn("1.000", section)
+            if shown:
+                legend = "".join(re.findall(r'<p class="legend">.*?</p>', section, re.S))
+                for word in ("reference", "prediction", "both", "liver", "left kidney", "odd, &quot;name&quot; &lt;b&gt;", "#f58230"):
+                    self.assertIn(word, legend)
+        self.assertIn("No measured case differs from its reference.", section)
 
     def test_few_cases_mark_no_outliers(self):
         for n, is_told in ((7, True), (8, False)):

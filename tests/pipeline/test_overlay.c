@@ -10,6 +10,7 @@
 enum { SIDE = 40, N = SIDE * SIDE * SIDE };
 
 static const uint8_t green[3] = PIPE_OVERLAY_REFERENCE, magenta[3] = PIPE_OVERLAY_PREDICTION, white[3] = PIPE_OVERLAY_BOTH;
+static const uint8_t ink[3] = {210, 210, 210}; /* of titles */
 
 typedef struct panel {
     double x[2], y[2]; /* mean place of the reference's and the prediction's contour pixels */
@@ -34,14 +35,15 @@ static void paint(uint8_t *organs, int axis, int shift)
             for (int i = low[0]; i < low[0] + 6; i++) organs[(k * SIDE + j) * SIDE + i] = 1;
 }
 
-static void read_panel(const uint8_t *rgb, int width, int height, int left, int right, panel *p)
+static void read_panel(const uint8_t *rgb, int width, const pipe_overlay_panel *where, panel *p)
 {
     *p = (panel){.n_both = 0};
-    for (int y = 0; y < height; y++) {
-        for (int x = left; x < right; x++) {
+    for (int y = where->top; y < where->top + where->height; y++) {
+        for (int x = where->left; x < where->left + where->width; x++) {
             const uint8_t *pixel = rgb + ((size_t)y * (size_t)width + (size_t)x) * 3;
             const int side = !memcmp(pixel, green, 3) ? 0 : !memcmp(pixel, magenta, 3) ? 1 : -1;
             p->n_both += !memcmp(pixel, white, 3);
+            assert_memory_not_equal(pixel, ink, 3); /* a title over the anatomy */
             if (side < 0) continue;
             p->x[side] += x;
             p->y[side] += y;
@@ -54,28 +56,31 @@ static void read_panel(const uint8_t *rgb, int width, int height, int left, int 
     }
 }
 
-/* Draws reference and prediction and takes the three panels apart: all cubic here, the axial one first; 6 pixels between them. */
+/* Draws reference and prediction and takes the three panels apart. extents in voxels of 2 mm; letters are above panels only. */
 static void draw(const pipe_label_volume *reference, const pipe_label_volume *prediction, const int extents[3][2], panel panels[3])
 {
     io_labels *labels = NULL;
     png_image image = {.version = PNG_IMAGE_VERSION};
     uint8_t *png = NULL, *rgb;
     size_t n_bytes = 0;
-    double longest = 0;
-    int left = 0;
+    double extents_mm[3][2];
+    pipe_overlay_panel where[3];
+    int width, height, n_ink = 0;
 
+    for (int p = 0; p < 3; p++)
+        for (int i = 0; i < 2; i++) extents_mm[p][i] = 2.0 * extents[p][i];
+    pipe_overlay_arrange((const double(*)[2])extents_mm, where, &width, &height);
     check_ok(io_labels_default(9, &labels));
     check_ok(pipe_overlay_draw(reference, prediction, labels, "no_such_image.nii", &png, &n_bytes));
     assert_true(png_image_begin_read_from_memory(&image, png, n_bytes));
     image.format = PNG_FORMAT_RGB;
     rgb = malloc(PNG_IMAGE_SIZE(image));
     assert_true(png_image_finish_read(&image, NULL, rgb, 0, NULL));
-    for (int p = 0; p < 3; p++) longest = fmax(longest, fmax(extents[p][0], extents[p][1]));
-    for (int p = 0; p < 3; p++) {
-        const int width = (int)(extents[p][0] * 330 / longest + 0.5);
-        read_panel(rgb, (int)image.width, (int)image.height, left, left + width, &panels[p]);
-        left += width + 6;
-    }
+    assert_int_equal(image.width, width);
+    assert_int_equal(image.height, height);
+    for (int p = 0; p < 3; p++) read_panel(rgb, width, &where[p], &panels[p]);
+    for (int i = 0; i < width * height; i++) n_ink += !memcmp(rgb + 3 * (size_t)i, ink, 3);
+    assert_true(n_ink > 200);
     free(rgb);
     io_free(&png);
     io_labels_free(&labels);
@@ -104,8 +109,8 @@ static void test_radiological_directions(void **state)
     assert_true(p[0].n[0] > 20 && p[0].n[1] > 20);
     assert_true(p[0].x[0] < p[0].x[1] - 50);
     assert_true(p[1].x[0] < p[1].x[1] - 50);
-    check_near(p[0].y[0], p[0].y[1], 1.5); /* the two cubes' rows are the same; a pixel is a fraction of a voxel */
-    draw_shifted(1, p);                    /* the front is up, and on the left of the sagittal plane */
+    check_near(p[0].y[0], p[0].y[1], 4); /* the two cubes' rows are the same; dashes are 10 pixels, a voxel as many */
+    draw_shifted(1, p);                  /* the front is up, and on the left of the sagittal plane */
     assert_true(p[0].y[0] < p[0].y[1] - 50);
     assert_true(p[2].x[0] < p[2].x[1] - 50);
     draw_shifted(2, p); /* the head is up */
@@ -126,6 +131,31 @@ static void test_equal_maps_show_one_line(void **state)
         assert_int_equal(p[i].n[0], 0);
         assert_int_equal(p[i].n[1], 0);
         assert_true(p[i].n_both > 20);
+    }
+}
+
+/* One scale for all planes, which do not meet; thick slabs are shown larger than side by side. */
+static void test_arrangement(void **state)
+{
+    static const double extents[4][3][2] = {{{330, 250}, {330, 120}, {250, 120}},
+                                            {{400, 300}, {400, 900}, {300, 900}},
+                                            {{50, 50}, {50, 50}, {50, 50}},
+                                            {{0.5, 700}, {0.5, 3}, {700, 3}}};
+
+    for (int i = 0; i < 4; i++) {
+        pipe_overlay_panel p[3];
+        int width, height;
+        const double scale = pipe_overlay_arrange(extents[i], p, &width, &height);
+        assert_true(width <= 962 && height <= 642); /* a pixel each by rounding */
+        assert_true(width > 900 || height > 600);
+        for (int a = 0; a < 3; a++) {
+            check_near(p[a].width, fmax(1, extents[i][a][0] * scale), 0.51);
+            check_near(p[a].height, fmax(1, extents[i][a][1] * scale), 0.51);
+            assert_true(p[a].left >= 0 && p[a].top >= 14 && p[a].left + p[a].width <= width && p[a].top + p[a].height <= height);
+            for (int b = 0; b < a; b++)
+                assert_true(p[b].left + p[b].width < p[a].left || p[b].top + p[b].height + 14 < p[a].top); /* 14: a line of text */
+        }
+        assert_int_equal(p[2].left == p[1].left, i == 0);
     }
 }
 
@@ -155,6 +185,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_radiological_directions),
         cmocka_unit_test(test_equal_maps_show_one_line),
+        cmocka_unit_test(test_arrangement),
         cmocka_unit_test(test_odd_volumes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
