@@ -152,6 +152,9 @@ static io_status write_report(const evaluate_run *run, const pipe_report *report
     if (n_notes > 0)
         io_log(IO_LOG_WARN, "%lld cases hold labels that %s does not name, or were changed on the way: see the notes in summary.json",
                (long long)n_notes, run->labels_source);
+    if (n_done > 0 && n_done < PIPE_FEW_CASES)
+        io_log(IO_LOG_WARN, "only %lld cases measured: confidence intervals and p-values of fewer than %d say little", (long long)n_done,
+               PIPE_FEW_CASES);
     warn_of_labels(run);
     if (report->other) pipe_other_report_differences(run->study, report->other, differences, sizeof differences);
     if (*differences) io_log(IO_LOG_WARN, "--compare: %s", differences);

@@ -41,6 +41,11 @@ void pipe_html_organ(pipe_text *text, const pipe_study *study, size_t row)
     pipe_text_add_html(text, pipe_study_row_name(study, row));
 }
 
+const char *pipe_html_few(size_t n_cases)
+{
+    return n_cases < PIPE_FEW_CASES ? " (few cases)" : "";
+}
+
 const pipe_cell_summary *pipe_html_summary(const pipe_report *report, size_t row, size_t column)
 {
     return &report->summary->cells[row * report->summary->n_columns + column];
@@ -107,7 +112,7 @@ static void add_figure(pipe_text *text, const pipe_report *report, size_t column
         pipe_html_value(text, &study->columns[column], all->stats.ci_low);
         pipe_text_add(text, " to ");
         pipe_html_value(text, &study->columns[column], all->stats.ci_high);
-        pipe_text_add(text, "</small>");
+        pipe_text_add(text, "%s</small>", pipe_html_few(all->stats.n));
     }
     add_other_means(text, report, column);
     pipe_text_add(text, "<small>n %zu organs in %zu cases, convention %s</small></dd></div>\n", all->n_values, all->stats.n,
@@ -230,8 +235,8 @@ static void add_settings(pipe_text *text, const pipe_report *report)
     for (int i = 0; i < study->options.n_tolerances; i++)
         at += (size_t)snprintf(line + at, sizeof line - at, "%s%g mm", i ? ", " : "", study->options.tolerances_mm[i]);
     add_setting(text, "Tolerances of NSD", line);
-    snprintf(line, sizeof line, "percentile bootstrap of the mean over cases, 2000 resamples, seed %llu",
-             (unsigned long long)study->options.seed);
+    snprintf(line, sizeof line, "percentile bootstrap of the mean over cases, %d resamples of cases, the same for all numbers, seed %llu",
+             PIPE_N_RESAMPLES, (unsigned long long)study->options.seed);
     add_setting(text, "95 % confidence intervals", line);
     add_setting(text, "All organs", "mean over the organs of each case, then statistics over the cases");
     add_setting(text, "Distances", "mm, by the spacing of the reference's affine, unless a column says voxels");

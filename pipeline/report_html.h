@@ -13,6 +13,8 @@ void pipe_html_value(pipe_text *text, const pipe_column *column, double value);
 void pipe_html_cell(pipe_text *text, const pipe_column *column, double value);
 /* <span class="swatch"> and the organ's name; row n_organs is all of them. */
 void pipe_html_organ(pipe_text *text, const pipe_study *study, size_t row);
+/* " (few cases)" behind an interval or a p-value of too few, else "". */
+const char *pipe_html_few(size_t n_cases);
 const pipe_cell_summary *pipe_html_summary(const pipe_report *report, size_t row, size_t column);
 
 /* One box per organ of a column's values. Fails for lack of memory only. */

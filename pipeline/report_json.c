@@ -70,8 +70,10 @@ static void add_settings(pipe_text *text, const pipe_report *report)
     add_text_member(text, ",\n  ", "command", report->command);
     add_text_member(text, ",\n  ", "labels", report->labels_source);
     add_text_member(text, ",\n  ", "label_maps", report->maps);
-    pipe_text_add(text, ",\n  \"grid_tolerance_mm\": %.17g,\n  \"resample\": \"%s\",\n  \"round\": %s,\n  \"seed\": %llu,\n",
-                  report->grid_tolerance_mm, report->resample ? "nearest" : "none", report->round ? "true" : "false",
+    pipe_text_add(text,
+                  ",\n  \"grid_tolerance_mm\": %.17g,\n  \"resample\": \"%s\",\n  \"round\": %s,\n  \"bootstrap_resamples\": %d,\n  "
+                  "\"seed\": %llu,\n",
+                  report->grid_tolerance_mm, report->resample ? "nearest" : "none", report->round ? "true" : "false", PIPE_N_RESAMPLES,
                   (unsigned long long)study->options.seed);
     pipe_text_add(text, "  \"tolerances_mm\": [");
     for (int i = 0; i < study->options.n_tolerances; i++) {

@@ -38,7 +38,7 @@ static void add_mean(pipe_text *text, const pipe_report *report, size_t row, siz
         pipe_html_value(text, about, cell->stats.ci_low);
         pipe_text_add(text, "–");
         pipe_html_value(text, about, cell->stats.ci_high);
-        pipe_text_add(text, "</small>");
+        pipe_text_add(text, "%s</small>", pipe_html_few(cell->stats.n));
     }
     pipe_text_add(text, "<small>n %zu</small>", cell->n_values);
     if (row == report->study->n_organs) pipe_text_add(text, "<small>in %zu cases</small>", cell->stats.n);
@@ -134,6 +134,7 @@ static void add_compare_cell(pipe_text *text, const pipe_column *about, const pi
     pipe_html_value(text, about, d->ci_low);
     pipe_text_add(text, " to ");
     pipe_html_value(text, about, d->ci_high);
+    pipe_text_add(text, "%s", pipe_html_few(d->n));
     if (isnan(d->wilcoxon_p))
         pipe_text_add(text, "</small><small>no difference, n %zu</small></td>", d->n);
     else if (d->wilcoxon_p < 0.001)
@@ -295,6 +296,11 @@ void pipe_html_failed(pipe_text *text, const pipe_report *report)
 
     for (size_t i = 0; i < study->n_cases; i++) n_failed += !study->cases[i].is_done;
     add_notes(text, study);
+    if (study->n_cases - n_failed < PIPE_FEW_CASES)
+        pipe_text_add(text,
+                      "<p class=\"notice\">Too few cases for statistics: %zu measured. Intervals and p-values of fewer than %d cases say "
+                      "little; a bootstrap of so few is too narrow.</p>\n",
+                      study->n_cases - n_failed, PIPE_FEW_CASES);
     if (n_failed == 0) return;
     pipe_text_add(text,
                   "<div class=\"notice\"><b>%zu of %zu cases could not be measured</b> and are in no number below.\n<div "

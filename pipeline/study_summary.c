@@ -2,7 +2,6 @@
 #include "pipeline/study_summary.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "io/memory.h"
@@ -133,14 +132,26 @@ static void pair_row(const pipe_study *study, const pipe_other_report *other, si
     }
 }
 
-/* values and theirs [n_cases] are scratch. */
-static io_status measure_cell(const pipe_study *study, const pipe_other_report *other, size_t row, size_t column, double *values,
-                              double *theirs, pipe_cell_summary *cell)
-{
-    const pipe_column *about = &study->columns[column];
-    char key[256];
+/* What measuring a cell needs beside the study. */
+typedef struct cell_scratch {
+    const pipe_other_report *other; /* may be NULL */
+    pipe_resamples *resamples;      /* of the measured cases */
+    double *values, *theirs;        /* [n_cases] */
+} cell_scratch;
 
-    snprintf(key, sizeof key, "%s/%s/%s", pipe_study_row_name(study, row), about->name, pipe_column_convention(about));
+/* Leaves the measured cases of values [n_cases], which are the cases of the resamples. */
+static void keep_measured(const pipe_study *study, double *values)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < study->n_cases; i++)
+        if (study->cases[i].is_done) values[n++] = values[i];
+}
+
+static io_status measure_cell(const pipe_study *study, size_t row, size_t column, const cell_scratch *scratch, pipe_cell_summary *cell)
+{
+    double *values = scratch->values;
+
     count_values(study, row, column, cell);
     fill_row(study, row, column, VALUE_NOT_EMPTY, values);
     cell->mean_not_empty = measure_mean(values, study->n_cases);
@@ -149,10 +160,13 @@ static io_status measure_cell(const pipe_study *study, const pipe_other_report *
     fill_row(study, row, column, VALUE_WORST, values);
     cell->mean_worst = measure_mean(values, study->n_cases);
     fill_row(study, row, column, VALUE_RULED, values);
-    IO_TRY(pipe_summary_measure(values, study->n_cases, study->options.seed, key, &cell->stats));
-    if (!other) return IO_OK;
-    pair_row(study, other, row, column, theirs, values);
-    return pipe_paired_measure(theirs, values, study->n_cases, study->options.seed, key, &cell->difference);
+    keep_measured(study, values);
+    IO_TRY(pipe_summary_measure(values, scratch->resamples, &cell->stats));
+    if (!scratch->other) return IO_OK;
+    pair_row(study, scratch->other, row, column, scratch->theirs, values);
+    keep_measured(study, scratch->theirs);
+    keep_measured(study, values);
+    return pipe_paired_measure(scratch->theirs, values, scratch->resamples, &cell->difference);
 }
 
 static void count_presence(const pipe_study *study, size_t organ, pipe_organ_counts *counts)
@@ -197,8 +211,8 @@ io_status pipe_study_summarise(pipe_study *study, const pipe_other_report *other
 {
     io_status status = IO_OK;
     pipe_study_summary *summary = NULL;
-    double *values = NULL, *theirs = NULL;
-    size_t n_cells;
+    cell_scratch scratch = {.other = other};
+    size_t n_cells, n_done = 0;
 
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *summary, (void **)&summary));
     summary->n_rows = study->n_organs + 1;
@@ -206,18 +220,20 @@ io_status pipe_study_summarise(pipe_study *study, const pipe_other_report *other
     IO_TRY_GOTO(status, done, io_size_mul(summary->n_rows, summary->n_columns, &n_cells));
     IO_TRY_GOTO(status, done, io_alloc(n_cells, sizeof *summary->cells, (void **)&summary->cells));
     IO_TRY_GOTO(status, done, io_alloc(summary->n_rows, sizeof *summary->counts, (void **)&summary->counts));
-    IO_TRY_GOTO(status, done, io_alloc(study->n_cases, sizeof *values, (void **)&values));
-    IO_TRY_GOTO(status, done, io_alloc(study->n_cases, sizeof *theirs, (void **)&theirs));
+    IO_TRY_GOTO(status, done, io_alloc(study->n_cases, sizeof *scratch.values, (void **)&scratch.values));
+    IO_TRY_GOTO(status, done, io_alloc(study->n_cases, sizeof *scratch.theirs, (void **)&scratch.theirs));
+    for (size_t i = 0; i < study->n_cases; i++) n_done += study->cases[i].is_done;
+    IO_TRY_GOTO(status, done, pipe_resamples_create(n_done, study->options.seed, &scratch.resamples));
     mark_absent(study);
     count_all(study, summary->counts);
     for (size_t i = first; i < n_cells; i += step)
-        IO_TRY_GOTO(status, done,
-                    measure_cell(study, other, i / study->n_columns, i % study->n_columns, values, theirs, &summary->cells[i]));
+        IO_TRY_GOTO(status, done, measure_cell(study, i / study->n_columns, i % study->n_columns, &scratch, &summary->cells[i]));
     *out = summary;
     summary = NULL; /* now the caller's */
 done:
-    io_free(&theirs);
-    io_free(&values);
+    pipe_resamples_free(&scratch.resamples);
+    io_free(&scratch.theirs);
+    io_free(&scratch.values);
     pipe_study_summary_free(&summary);
     return status;
 }

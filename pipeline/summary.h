@@ -7,15 +7,23 @@
 
 #include "io/status.h"
 
+enum { PIPE_N_RESAMPLES = 10000, PIPE_FEW_CASES = 8 /* below, an interval or a p-value says little */ };
+
+/* Resamples of cases for the bootstrap: made once for a study, and the same for every value in it. 10 kB per case. */
+typedef struct pipe_resamples pipe_resamples;
+io_status pipe_resamples_create(size_t n_cases, uint64_t seed, pipe_resamples **out);
+void pipe_resamples_free(pipe_resamples **resamples);
+size_t pipe_resamples_cases(const pipe_resamples *resamples);
+
 typedef struct pipe_summary {
     size_t n;                        /* finite values used */
     double mean, sd;                 /* sd with n - 1 */
     double median, quartile1, quartile3, minimum, maximum; /* quantiles as numpy.percentile, linear */
-    double ci_low, ci_high;          /* 95 % percentile bootstrap of the mean, 2000 resamples */
+    double ci_low, ci_high;          /* 95 % percentile bootstrap of the mean */
 } pipe_summary;
 
-/* The bootstrap is keyed by (seed, key): key tells one table cell from another. */
-io_status pipe_summary_measure(const double *values, size_t n_values, uint64_t seed, const char *key, pipe_summary *out);
+/* values [cases of the resamples]. */
+io_status pipe_summary_measure(const double *values, const pipe_resamples *resamples, pipe_summary *out);
 
 typedef struct pipe_paired {
     size_t n;                        /* pairs with both values finite */
@@ -24,6 +32,7 @@ typedef struct pipe_paired {
                                         as scipy.stats.wilcoxon(method "auto"); NaN for no non-zero difference */
 } pipe_paired;
 
-io_status pipe_paired_measure(const double *a, const double *b, size_t n_values, uint64_t seed, const char *key, pipe_paired *out);
+/* a, b [cases of the resamples]. */
+io_status pipe_paired_measure(const double *a, const double *b, const pipe_resamples *resamples, pipe_paired *out);
 
 #endif

@@ -1,49 +1,101 @@
-/* Percentile bootstrap of a mean (Efron and Tibshirani 1993, chapter 13).
+/* Percentile bootstrap of a mean over cases (Efron and Tibshirani 1993, chapter 13).
  *
- * Draws come from Random123's Philox 4x32-10, keyed by the seed and counted by the table cell's key, the resample and the place: no draw
- * depends on what else is computed, where, or in which order. */
+ * Resamples are of cases and drawn once: every organ, metric and convention sees the same ones, so that intervals of one report differ by
+ * their values alone. Draws come from Random123's Philox 4x32-10, keyed by the seed and counted by resample and place: nothing depends on
+ * what else is computed, where, or in which order. */
 #include "pipeline/summary_internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include <Random123/philox.h>
 
 #include "io/memory.h"
 
-enum { N_RESAMPLES = 2000, DRAWS = 4 };
+enum { DRAWS = 4, MOST_OFTEN = 255 /* a case 256 times in one resample: less likely than 1e-500 */ };
 
-/* FNV-1a, 64 bits. */
-static uint64_t hash_key(const char *text)
+struct pipe_resamples {
+    size_t n_cases;
+    uint8_t *counts; /* [n_cases][PIPE_N_RESAMPLES]: how often a case is in a resample */
+};
+
+static void draw(pipe_resamples *resamples, uint64_t seed)
 {
-    uint64_t hash = 0xcbf29ce484222325U;
+    const philox4x32_key_t key = {{(uint32_t)seed, (uint32_t)(seed >> 32)}};
+    const size_t n = resamples->n_cases;
 
-    for (; *text; text++) hash = (hash ^ (uint8_t)*text) * 0x100000001b3U;
-    return hash;
-}
-
-/* Mean of n values drawn with replacement. The product of a 32-bit draw with n picks a place; its unevenness is below n / 2^32. */
-static double average_resample(const double *values, size_t n, philox4x32_key_t key, uint64_t cell, uint32_t resample)
-{
-    double sums[DRAWS] = {0};
-
-    for (size_t first = 0; first < n; first += DRAWS) {
-        const philox4x32_ctr_t counter = {{(uint32_t)(first / DRAWS), resample, (uint32_t)cell, (uint32_t)(cell >> 32)}};
-        const philox4x32_ctr_t draw = philox4x32(counter, key);
-        for (size_t d = 0; d < DRAWS && first + d < n; d++) sums[d] += values[(uint64_t)draw.v[d] * n >> 32];
+    for (uint32_t r = 0; r < PIPE_N_RESAMPLES; r++) {
+        for (size_t first = 0; first < n; first += DRAWS) {
+            const philox4x32_ctr_t counter = {{(uint32_t)(first / DRAWS), r, 0, 0}};
+            const philox4x32_ctr_t drawn = philox4x32(counter, key);
+            for (size_t d = 0; d < DRAWS && first + d < n; d++) {
+                const size_t index = (uint64_t)drawn.v[d] * n >> 32; /* uneven by less than n / 2^32 */
+                uint8_t *count = &resamples->counts[index * PIPE_N_RESAMPLES + r];
+                *count += *count < MOST_OFTEN;
+            }
+        }
     }
-    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) / (double)n;
 }
 
-io_status pipe_bootstrap_mean(const double *values, size_t n, uint64_t seed, const char *key, double *low, double *high)
+io_status pipe_resamples_create(size_t n_cases, uint64_t seed, pipe_resamples **out)
 {
-    const philox4x32_key_t philox_key = {{(uint32_t)seed, (uint32_t)(seed >> 32)}};
-    const uint64_t cell = hash_key(key);
-    double means[N_RESAMPLES];
+    io_status status = IO_OK;
+    pipe_resamples *resamples = NULL;
 
-    if (n > UINT32_MAX) return IO_FAIL(IO_ERR_RANGE, "a bootstrap of %zu values, expected at most %u", n, UINT32_MAX);
-    for (uint32_t r = 0; r < N_RESAMPLES; r++) means[r] = average_resample(values, n, philox_key, cell, r);
-    qsort(means, N_RESAMPLES, sizeof *means, pipe_compare_doubles);
-    *low = pipe_quantile(means, N_RESAMPLES, 2.5);
-    *high = pipe_quantile(means, N_RESAMPLES, 97.5);
-    return IO_OK;
+    if (n_cases > UINT32_MAX) return IO_FAIL(IO_ERR_RANGE, "a bootstrap of %zu cases, expected at most %u", n_cases, UINT32_MAX);
+    IO_TRY_GOTO(status, done, io_alloc(1, sizeof *resamples, (void **)&resamples));
+    IO_TRY_GOTO(status, done, io_alloc(n_cases, PIPE_N_RESAMPLES, (void **)&resamples->counts));
+    resamples->n_cases = n_cases;
+    draw(resamples, seed);
+    *out = resamples;
+    resamples = NULL; /* now the caller's */
+done:
+    pipe_resamples_free(&resamples);
+    return status;
+}
+
+void pipe_resamples_free(pipe_resamples **resamples)
+{
+    if (!resamples || !*resamples) return;
+    io_free(&(*resamples)->counts);
+    io_free(resamples);
+}
+
+size_t pipe_resamples_cases(const pipe_resamples *resamples)
+{
+    return resamples->n_cases;
+}
+
+/* sums [PIPE_N_RESAMPLES] += number times counts. Whole numbers of resamples in one loop: the compiler makes vectors of it. */
+static void add_weighted(const uint8_t *counts, double number, double *sums)
+{
+    for (int r = 0; r < PIPE_N_RESAMPLES; r++) sums[r] += number * (double)counts[r];
+}
+
+io_status pipe_bootstrap_mean(const double *values, const pipe_resamples *resamples, double *low, double *high)
+{
+    io_status status = IO_OK;
+    double *sums = NULL, *weights = NULL, base = 0;
+    size_t n = 0;
+
+    IO_TRY_GOTO(status, done, io_alloc(PIPE_N_RESAMPLES, sizeof *sums, (void **)&sums));
+    IO_TRY_GOTO(status, done, io_alloc(PIPE_N_RESAMPLES, sizeof *weights, (void **)&weights));
+    for (size_t i = resamples->n_cases; i-- > 0;) base = isfinite(values[i]) ? values[i] : base;
+    for (int r = 0; r < PIPE_N_RESAMPLES; r++) weights[r] = (double)resamples->n_cases;
+    for (size_t i = 0; i < resamples->n_cases; i++) {
+        const uint8_t *counts = resamples->counts + i * PIPE_N_RESAMPLES;
+        if (isfinite(values[i]))
+            add_weighted(counts, values[i] - base, sums); /* equal values have an interval of no width */
+        else
+            add_weighted(counts, -1, weights);
+    }
+    for (int r = 0; r < PIPE_N_RESAMPLES; r++)
+        if (weights[r] > 0) sums[n++] = base + sums[r] / weights[r]; /* a resample without any value has no mean */
+    qsort(sums, n, sizeof *sums, pipe_compare_doubles);
+    *low = n ? pipe_quantile(sums, n, 2.5) : NAN;
+    *high = n ? pipe_quantile(sums, n, 97.5) : NAN;
+done:
+    io_free(&weights);
+    io_free(&sums);
+    return status;
 }

@@ -7,8 +7,8 @@
 /* numpy.percentile(sorted, q), linear; sorted [n] ascending, n > 0. */
 double pipe_quantile(const double *sorted, size_t n, double q);
 
-/* 95 % percentile bootstrap of the mean of values [n], n > 0. */
-io_status pipe_bootstrap_mean(const double *values, size_t n, uint64_t seed, const char *key, double *low, double *high);
+/* 95 % percentile bootstrap of the mean of values [cases], of which those that are not finite are left out of each resample. */
+io_status pipe_bootstrap_mean(const double *values, const pipe_resamples *resamples, double *low, double *high);
 
 /* scipy.stats.wilcoxon(differences) with its defaults: two-sided p; NaN when no difference is non-zero. differences [n] are not kept
  * in order. */

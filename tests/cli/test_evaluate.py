@@ -232,6 +232,25 @@ class Numbers(unittest.TestCase):
         means = [sum(self.metrics[f"a{i}", organ, "dsc", "reloaded"] for organ in organs) / 3 for i in range(7)]
         self.assertAlmostEqual(float(row["mean"]), sum(means) / 7, places=12)
 
+    def test_few_cases_are_told(self):
+        for n, is_few in ((7, True), (8, False)):
+            reference, prediction, labels = make_study(samed.path(f"fewer{n}"), n)
+            out = samed.path("fewer.out")
+            process = samed.check(samed.run("evaluate", "-p", prediction, "-r", reference, "-o", out, "--labels", labels))
+            self.assertEqual(f"only {n} cases measured" in process.stderr, is_few)
+            with open(os.path.join(out, "report.html"), encoding="utf-8") as stream:
+                page = stream.read()
+            self.assertEqual("Too few cases for statistics" in page, is_few)
+            self.assertIn("(few cases)</small>", page)  # of eight cases seven have the left kidney's HD95
+            self.assertEqual("few cases" in re.search(r"<dt>Mean DSC.*?</dd>", page, re.S).group(0), is_few)
+            self.assertEqual(samed.read_json(out, "summary.json")["bootstrap_resamples"], 10000)
+
+    def test_equal_values_have_equal_intervals(self):
+        summary = read_summary(self.out)  # the same cases are drawn for every convention
+        for organ in ("liver", "all organs"):
+            medpy, monai = summary[organ, "dsc", "medpy"], summary[organ, "dsc", "monai"]
+            self.assertEqual((medpy["ci95_low"], medpy["ci95_high"]), (monai["ci95_low"], monai["ci95_high"]))
+
     def test_an_organ_in_no_file_counts_nowhere(self):
         reference, prediction, labels = make_study(samed.path("absent"))
         without, out = samed.path("absent.without"), samed.path("absent.out")

@@ -12,8 +12,8 @@ Lines of words; numbers have 17 digits.
     value CONVENTION METRIC NUMBER                    of the last pair; nsd0.. are at 0.5, 1, 2 and 3 mm
     areas sx sy sz NUMBER...                          256 surfel areas of surface-distance
     lengths sx sy NUMBER...                           16 contour lengths of surface-distance
-    sample SEED KEY NUMBER...                         what summary.h is given
-    summary mean sd median q1 q3 min max low high     NumPy's values of it; low and high of a bootstrap written in NumPy
+    sample SEED NUMBER...                             what summary.h is given, a number per case; nan where it has none
+    summary mean sd median q1 q3 min max low high     NumPy's values of it; low and high of 10000 resamples in NumPy
     paired N NUMBER... NUMBER...                      a, then b
     wilcoxon NUMBER                                   scipy.stats.wilcoxon(a, b).pvalue
 """
@@ -81,26 +81,24 @@ def philox(counter, key):
     return c
 
 
-def bootstrap(values, seed, key):
-    cell = 0xCBF29CE484222325
-    for byte in key.encode():
-        cell = (cell ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+def bootstrap(values, seed, n_resamples=10000):
     n = len(values)
-    block, resample = np.meshgrid(np.arange((n + 3) // 4), np.arange(2000))
-    counter = [block, resample, np.full_like(block, cell & 0xFFFFFFFF), np.full_like(block, cell >> 32)]
-    draws = np.stack(philox(counter, (seed & 0xFFFFFFFF, seed >> 32)), -1).reshape(2000, -1)[:, :n]
-    means = values[(draws * np.uint64(n) >> np.uint64(32)).astype(int)].mean(1)
-    return np.percentile(means, [2.5, 97.5])
+    block, resample = np.meshgrid(np.arange((n + 3) // 4), np.arange(n_resamples))
+    counter = [block, resample, np.zeros_like(block), np.zeros_like(block)]
+    draws = np.stack(philox(counter, (seed & 0xFFFFFFFF, seed >> 32)), -1).reshape(n_resamples, -1)[:, :n]
+    means = np.nanmean(values[(draws * np.uint64(n) >> np.uint64(32)).astype(int)], 1)  # all NaN: no mean
+    return np.nanpercentile(means, [2.5, 97.5])
 
 
 def write_samples(out):
     rng = np.random.default_rng(20261)
-    for n, seed, key in ((2, 1, "liver/dice"), (7, 1, "liver/dice"), (7, 1, "spleen/dice"), (40, 2 ** 40 + 5, "a"), (101, 9, "")):
+    for n, seed, n_missing in ((2, 1, 0), (7, 1, 0), (7, 1, 3), (40, 2 ** 40 + 5, 0), (101, 9, 20)):
         values = np.round(rng.gamma(2, 3, n), 4)
-        low, high = bootstrap(values, seed, key)
-        q = np.percentile(values, [50, 25, 75, 0, 100])
-        out.write("sample %d %s %s\n" % (seed, key or "-", text(values)))
-        out.write("summary %s\n" % " ".join("%.17g" % x for x in (values.mean(), values.std(ddof=1), *q, low, high)))
+        values[rng.permutation(n)[:n_missing]] = np.nan
+        low, high = bootstrap(values, seed)
+        q = np.nanpercentile(values, [50, 25, 75, 0, 100])
+        out.write("sample %d %s\n" % (seed, text(values)))
+        out.write("summary %s\n" % " ".join("%.17g" % x for x in (np.nanmean(values), np.nanstd(values, ddof=1), *q, low, high)))
 
 
 def write_paired(out):
