@@ -1,5 +1,5 @@
-/* The operator cases on the CUDA device that is there: a GPU, or the emulator where SAMED_CUDA_PLUGIN names it. Each case runs in f32 and
- * bf16, with rows at odd addresses and with rows as aligned as the program's own, which take other paths through the kernels.
+/* The operator cases on the CUDA device that is there: a GPU, or the emulator where SAMED_CUDA_PLUGIN names it. Each case runs in f32,
+ * tf32 and bf16, with rows at odd addresses and with rows as aligned as the program's own, which take other paths through the kernels.
  *
  * Usage: test_cudahost_ops [PATTERN]    only the cases whose names match, for example "attention*". Skips without a device, which
  * TEST_REQUIRE_CUDA=1 makes a failure. The last line is a fingerprint of all results: it must not depend on the order of threads. */
@@ -12,10 +12,8 @@ typedef struct case_round {
 } case_round;
 
 static const case_round rounds[] = {
-    {"f32, odd rows", MODEL_F32, false},
-    {"f32, aligned rows", MODEL_F32, true},
-    {"bf16, odd rows", MODEL_BF16, false},
-    {"bf16, aligned rows", MODEL_BF16, true},
+    {"f32, odd rows", MODEL_F32, false},      {"f32, aligned rows", MODEL_F32, true}, {"tf32, odd rows", MODEL_TF32, false},
+    {"tf32, aligned rows", MODEL_TF32, true}, {"bf16, odd rows", MODEL_BF16, false},  {"bf16, aligned rows", MODEL_BF16, true},
 };
 static model_device *device;
 

@@ -94,7 +94,7 @@ void run_linear_backward(const model_device *device, const op_case *self)
         }
     check_ok(device->ops->linear_backward(device->backend, dweight, dbias, dout.rows, in.rows, M, n_out, n_in));
     found = download(device, dweight, n);
-    op_check_nmse(self->name, found, expected, n, f32_bound);
+    op_check_nmse(self->name, found, expected, n, op_product_bound(device, MODEL_F32, f32_bound));
     free(found);
     found = download(device, dbias, (size_t)n_out);
     op_check_nmse(self->name, found, bias, (size_t)n_out, f32_bound);
@@ -129,7 +129,7 @@ void run_matrix_update(const model_device *device, const op_case *self)
         reference_linear(expected, in.values, straight, NULL, MODEL_STORE, M, n_out, n_in);
         check_ok(device->ops->matrix_update(device->backend, matrix, device_weight, turned));
         check_ok(device->ops->linear_forward(device->backend, out.rows, in.rows, matrix, NULL, MODEL_STORE, M));
-        op_check_nmse(self->name, fetch(device, &out), expected, (size_t)(M * n_out), f32_bound);
+        op_check_nmse(self->name, fetch(device, &out), expected, (size_t)(M * n_out), op_product_bound(device, MODEL_F32, f32_bound));
     }
     device->ops->matrix_free(device->backend, &matrix);
     device->ops->memory_free(device->backend, (void **)&device_weight);
@@ -254,9 +254,9 @@ static double *round_all(const float *from, size_t n, model_type type)
 
 /* dq, dk and dv [M,width] apart, because they differ in size, and all together, because dq and dk of a lone key are zero. Probabilities
  * and their gradients, dout . v less its mean, are rounded to bf16, which keeps 2^-9 of numbers of which most cancel in the sums. */
-static void check_parts(const op_case *self, model_type type, const double *found, const double *expected, int M, int width)
+static void check_parts(const op_case *self, const model_device *device, const double *found, const double *expected, int M, int width)
 {
-    const double bound = type == MODEL_BF16 ? 1e-4 : f32_bound;
+    const double bound = device->type == MODEL_BF16 ? 1e-4 : op_product_bound(device, MODEL_F32, f32_bound);
     double *parts[2] = {malloc((size_t)(M * width) * sizeof(double)), malloc((size_t)(M * width) * sizeof(double))};
 
     op_check_nmse(self->name, found, expected, (size_t)(3 * M * width), bound);
@@ -301,7 +301,7 @@ void run_attention_backward(const model_device *device, const op_case *self)
     check_ok(device->ops->relpos_create(device->backend, side, D, heads, h, w, bias, device->type, &relpos));
     check_ok(device->ops->attention_forward(device->backend, out.rows, log_sum, qkv.rows, relpos, B, G));
     check_ok(device->ops->attention_backward(device->backend, dqkv.rows, dout.rows, qkv.rows, out.rows, log_sum, relpos, B, G));
-    check_parts(self, device->type, fetch(device, &dqkv), expected, M, heads * D);
+    check_parts(self, device, fetch(device, &dqkv), expected, M, heads * D);
     device->ops->relpos_free(device->backend, &relpos);
     device->ops->memory_free(device->backend, (void **)&log_sum);
 done:

@@ -33,7 +33,8 @@ static void run_linear_types(const model_device *device, const op_case *self, mo
     check_ok(device->ops->matrix_create(device->backend, n_out, n_in, weight, in_type, &matrix));
     check_ok(device->ops->linear_forward(device->backend, out.rows, in.rows, matrix, has_bias ? device_bias : NULL, self->epilogue, M));
     op_rows_fetch(device, &out);
-    op_check_nmse(self->name, out.values, expected, (size_t)M * (size_t)n_out, bound_for_linear(out_type, self->epilogue));
+    op_check_nmse(self->name, out.values, expected, (size_t)M * (size_t)n_out,
+                  op_product_bound(device, in_type, bound_for_linear(out_type, self->epilogue)));
     device->ops->matrix_free(device->backend, &matrix);
     device->ops->memory_free(device->backend, (void **)&device_bias);
     op_rows_free(device, &in);
@@ -95,7 +96,8 @@ static void run_conv3x3(const model_device *device, const op_case *self)
     check_ok(device->ops->matrix_create(device->backend, n_out, 9 * n_in, weight, device->type, &matrix));
     check_ok(device->ops->conv3x3_forward(device->backend, out.rows, in.rows, matrix, B, G, n_in));
     op_rows_fetch(device, &out);
-    op_check_nmse(self->name, out.values, expected, (size_t)M * (size_t)n_out, bound_for(MODEL_F32));
+    op_check_nmse(self->name, out.values, expected, (size_t)M * (size_t)n_out,
+                  op_product_bound(device, device->type, bound_for(MODEL_F32)));
     device->ops->matrix_free(device->backend, &matrix);
     op_rows_free(device, &in);
     op_rows_free(device, &out);
@@ -129,7 +131,7 @@ static void run_attention(const model_device *device, const op_case *self)
     check_ok(device->ops->relpos_create(device->backend, side, D, heads, rel_h, rel_w, bias, device->type, &relpos));
     check_ok(device->ops->attention_forward(device->backend, out.rows, NULL, qkv.rows, relpos, B, G));
     op_rows_fetch(device, &out);
-    op_check_nmse(self->name, out.values, expected, n, bound_for(device->type));
+    op_check_nmse(self->name, out.values, expected, n, op_product_bound(device, device->type, bound_for(device->type)));
     device->ops->relpos_free(device->backend, &relpos);
     op_rows_free(device, &qkv);
     op_rows_free(device, &out);

@@ -72,6 +72,10 @@ double op_round(double value, model_type type);
 /* Fails unless sum (found - expected)^2 / sum expected^2 is at most the bound; NaN fails. */
 void op_check_nmse(const char *what, const double *found, const double *expected, size_t n, double bound);
 
+/* What to allow of a result whose products were of rows of this type: `bound`, or more where the device multiplies f32 rows in tf32. Its
+ * operands keep 11 bits: 2^-11 each when rounded, 2^-10 when cut off as tensor cores may, mean square up to 4e-7 of a product of two. */
+double op_product_bound(const model_device *device, model_type type, double bound);
+
 /* The references, all in double; arrays as in model/backend.h without strides. */
 void reference_linear(double *out, const double *in, const double *weight, const float *bias, model_epilogue epilogue, int M, int n_out,
                       int n_in);

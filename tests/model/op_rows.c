@@ -159,3 +159,10 @@ void op_check_nmse(const char *what, const double *found, const double *expected
     }
     if (!(error <= bound * power)) fail_msg("%s: NMSE %g over %zu values, at most %g is allowed", what, error / power, n, bound);
 }
+
+double op_product_bound(const model_device *device, model_type type, double bound)
+{
+    const double tf32_bound = 1e-6;
+
+    return type == MODEL_F32 && strstr(device->description, ", tf32") ? tf32_bound : bound;
+}
