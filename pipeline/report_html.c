@@ -151,13 +151,19 @@ static void add_header(pipe_text *text, const pipe_report *report)
 
 static void add_choice(pipe_text *text, const pipe_study *study)
 {
-    if (study->options.n_conventions < 2) return;
-    pipe_text_add(text, "<div class=\"choice\" role=\"group\" aria-label=\"Convention\">");
-    for (int i = 0; i < study->options.n_conventions; i++) {
-        const char *name = pipe_convention_name((pipe_convention)study->options.order[i]);
-        pipe_text_add(text, "<button type=\"button\" data-choose=\"%s\" aria-pressed=\"%s\">%s</button>", name, i ? "false" : "true", name);
+    pipe_text_add(text, "<div class=\"choices\">");
+    if (study->options.n_conventions > 1) {
+        pipe_text_add(text, "<div class=\"choice\" role=\"group\" aria-label=\"Convention\">");
+        for (int i = 0; i < study->options.n_conventions; i++) {
+            const char *name = pipe_convention_name((pipe_convention)study->options.order[i]);
+            pipe_text_add(text, "<button type=\"button\" data-choose=\"%s\" aria-pressed=\"%s\">%s</button>", name, i ? "false" : "true",
+                          name);
+        }
+        pipe_text_add(text, "</div>\n");
     }
-    pipe_text_add(text, "</div>\n");
+    pipe_text_add(text, "<div class=\"choice\" role=\"group\" aria-label=\"Beside the mean\"><button type=\"button\" data-beside=\"sd\" "
+                        "aria-pressed=\"true\">± SD</button><button type=\"button\" data-beside=\"ci\" aria-pressed=\"false\">95 %% "
+                        "CI</button></div></div>\n");
 }
 
 /* A figure per metric worth one: DSC, HD95, the mean distance, the first NSD. */

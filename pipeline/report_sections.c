@@ -1,5 +1,6 @@
 /* Tables and cards of report.html; see report_html.h. */
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,45 +8,52 @@
 #include "io/memory.h"
 #include "pipeline/report_html.h"
 
-enum { WORST_ORGANS = 4, MAX_NOTES = 50 };
+enum { WORST_ORGANS = 4, MAX_NOTES = 50, MAX_OPEN = 16 /* organs in a table that is shown unasked */ };
 
 static bool is_of(const pipe_study *study, size_t column, int convention)
 {
     return study->columns[column].convention == convention;
 }
 
-/* One of the other means, small below the mean. */
-static void add_small(pipe_text *text, const pipe_column *about, const char *name, double value)
+static void add_hint(pipe_text *text, const pipe_column *about, const char *words, double value)
 {
-    pipe_text_add(text, "<small>%s ", name);
+    pipe_text_add(text, "%s", words);
     pipe_html_value(text, about, value);
-    pipe_text_add(text, "</small>");
 }
 
-/* Mean, below it its interval and number of cases, and, where masks are empty, the means without them and at the worst. */
+/* What a cell does not show, for the mouse: n, median, quartiles. */
+static void add_title(pipe_text *text, const pipe_report *report, size_t row, size_t column)
+{
+    const pipe_column *about = &report->study->columns[column];
+    const pipe_cell_summary *cell = pipe_html_summary(report, row, column);
+
+    pipe_text_add(text, "n %zu", cell->n_values);
+    if (row == report->study->n_organs) pipe_text_add(text, " in %zu cases", cell->stats.n);
+    pipe_text_add(text, "%s", pipe_html_few(cell->stats.n));
+    if (cell->stats.n == 0) return;
+    add_hint(text, about, ", median ", cell->stats.median);
+    add_hint(text, about, ", quartiles ", cell->stats.quartile1);
+    add_hint(text, about, " and ", cell->stats.quartile3);
+}
+
+/* One number, how many values enter where some do not, and below SD or interval as the reader chooses. */
 static void add_mean(pipe_text *text, const pipe_report *report, size_t row, size_t column)
 {
     const pipe_column *about = &report->study->columns[column];
     const pipe_cell_summary *cell = pipe_html_summary(report, row, column);
-    const pipe_organ_counts *counts = &report->summary->counts[row];
 
     pipe_text_add(text, "<td data-v=\"");
     if (isfinite(cell->stats.mean)) pipe_text_add_rounded(text, cell->stats.mean, 9);
+    pipe_text_add(text, "\" title=\"");
+    add_title(text, report, row, column);
     pipe_text_add(text, "\">");
     pipe_html_value(text, about, cell->stats.mean);
+    if (cell->n_values != report->summary->counts[row].n_measured) pipe_text_add(text, " <span class=\"n\">(%zu)</span>", cell->n_values);
     if (cell->stats.n > 1) {
-        pipe_text_add(text, "<small>");
-        pipe_html_value(text, about, cell->stats.ci_low);
-        pipe_text_add(text, "–");
-        pipe_html_value(text, about, cell->stats.ci_high);
-        pipe_text_add(text, "%s</small>", pipe_html_few(cell->stats.n));
-    }
-    pipe_text_add(text, "<small>n %zu</small>", cell->n_values);
-    if (row == report->study->n_organs) pipe_text_add(text, "<small>in %zu cases</small>", cell->stats.n);
-    if (counts->n_both_empty > 0) add_small(text, about, "non-empty", cell->mean_not_empty);
-    if (counts->n_missed + counts->n_false_positive > 0) {
-        add_small(text, about, "found", cell->mean_present);
-        add_small(text, about, "worst", cell->mean_worst);
+        add_hint(text, about, "<small class=\"sd\">± ", cell->stats.sd);
+        add_hint(text, about, "</small><small class=\"ci\">", cell->stats.ci_low);
+        add_hint(text, about, "–", cell->stats.ci_high);
+        pipe_text_add(text, "</small>");
     }
     pipe_text_add(text, "</td>");
 }
@@ -62,18 +70,16 @@ static void add_means(pipe_text *text, const pipe_report *report, int convention
 {
     const pipe_study *study = report->study;
 
-    pipe_text_add(text,
-                  "<div class=\"scroll\"><table class=\"sortable dense\"><caption>Mean with 95 %% confidence interval, convention "
-                  "<b>%s</b>; n counts the values in it. Where both masks of an organ are empty, also the mean without those cases "
-                  "(non-empty). Where "
-                  "an organ was missed or predicted where it is not, also the mean over the cases where both have it (found) and the "
-                  "mean with those cases at the worst value: 0, or the image's diagonal (worst). All counts are cases, in the last row "
-                  "pairs of a case "
-                  "and an organ; its mean is over the organs of each case, then over the cases. An organ that occurs in no file counts "
-                  "nowhere.</caption>\n<thead><tr><th "
-                  "class=\"text\" scope=\"col\">Organ</th><th scope=\"col\">measured</th><th scope=\"col\">both empty</th><th "
-                  "scope=\"col\">missed</th><th scope=\"col\">false pos.</th>",
-                  pipe_convention_name((pipe_convention)convention));
+    pipe_text_add(
+        text,
+        "<div class=\"scroll\"><table class=\"sortable dense\"><caption>Mean over cases, below it the <span class=\"sd\">standard "
+        "deviation</span><span class=\"ci\">95 %% confidence interval</span>; convention <b>%s</b>. In brackets the number of values in "
+        "the "
+        "mean where the <a href=\"#rules\">rules for empty masks</a> leave some out. The counts are cases; in the last row, the mean "
+        "over each case's organs, cases times organs.</caption>\n<thead><tr><th class=\"text\" "
+        "scope=\"col\">Organ</th><th scope=\"col\">measured</th><th scope=\"col\">both empty</th><th scope=\"col\">missed</th><th "
+        "scope=\"col\">false pos.</th>",
+        pipe_convention_name((pipe_convention)convention));
     for (size_t column = 0; column < study->n_columns; column++)
         if (is_of(study, column, convention)) pipe_text_add(text, "<th scope=\"col\">%s</th>", study->columns[column].title);
     pipe_text_add(text, "</tr></thead>\n<tbody>\n");
@@ -87,6 +93,87 @@ static void add_means(pipe_text *text, const pipe_report *report, int convention
         pipe_text_add(text, "</tr>\n");
     }
     pipe_text_add(text, "</tbody></table></div>\n");
+}
+
+/* The means that differ in what they do with empty masks; each a row of its own. */
+typedef struct other_mean {
+    const char *words;
+    size_t offset;                      /* of the mean in pipe_cell_summary */
+    bool is_of_both_empty, is_of_wrong; /* worth a row where cases are both empty; missed or false positive */
+} other_mean;
+
+static const other_mean other_means[] = {
+    {"all, by the rules", offsetof(pipe_cell_summary, stats.mean), true, true},
+    {"all but both empty", offsetof(pipe_cell_summary, mean_not_empty), true, false},
+    {"found in both", offsetof(pipe_cell_summary, mean_present), false, true},
+    {"missed, false pos. at worst", offsetof(pipe_cell_summary, mean_worst), false, true},
+};
+
+static size_t count_wrong(const pipe_organ_counts *counts)
+{
+    return counts->n_missed + counts->n_false_positive;
+}
+
+static bool is_worth(const other_mean *mean, const pipe_organ_counts *counts)
+{
+    return (mean->is_of_both_empty && counts->n_both_empty > 0) || (mean->is_of_wrong && count_wrong(counts) > 0);
+}
+
+static void add_other_row(pipe_text *text, const pipe_report *report, size_t row, int convention, const other_mean *mean)
+{
+    const pipe_study *study = report->study;
+
+    pipe_text_add(text, "<td class=\"text\">%s</td>", mean->words);
+    for (size_t column = 0; column < study->n_columns; column++) {
+        double value;
+        if (!is_of(study, column, convention)) continue;
+        memcpy(&value, (const char *)pipe_html_summary(report, row, column) + mean->offset, sizeof value);
+        pipe_html_cell(text, &study->columns[column], value);
+    }
+    pipe_text_add(text, "</tr>\n");
+}
+
+static void add_other_rows(pipe_text *text, const pipe_report *report, size_t row, int convention)
+{
+    const pipe_organ_counts *counts = &report->summary->counts[row];
+    const size_t n_means = sizeof other_means / sizeof *other_means;
+    size_t n = 0;
+
+    for (size_t i = 0; i < n_means; i++) n += is_worth(&other_means[i], counts);
+    for (size_t i = 0, told = 0; i < n_means; i++) {
+        if (!is_worth(&other_means[i], counts)) continue;
+        pipe_text_add(text, "<tr%s>", told ? "" : " class=\"first\"");
+        if (told++ == 0) {
+            pipe_text_add(text, "<th scope=\"rowgroup\" rowspan=\"%zu\">", n);
+            pipe_html_organ(text, report->study, row);
+            pipe_text_add(text, "</th>");
+        }
+        add_other_row(text, report, row, convention, &other_means[i]);
+    }
+}
+
+/* A missed organ must not hide behind a better mean: beside the mean under the rules, the others, one number each. */
+static void add_empty_masks(pipe_text *text, const pipe_report *report, int convention)
+{
+    const pipe_study *study = report->study;
+    const pipe_organ_counts *counts = report->summary->counts;
+    size_t n = 0;
+
+    for (size_t organ = 0; organ < study->n_organs; organ++) n += counts[organ].n_both_empty + count_wrong(&counts[organ]) > 0;
+    if (n == 0) return;
+    pipe_text_add(
+        text,
+        "<details%s><summary>What empty masks change</summary><div class=\"scroll\"><table class=\"dense others\"><caption>Means of "
+        "organs that a case lacks, misses or has falsely, convention <b>%s</b>: under the <a href=\"#rules\">rules</a>, over the "
+        "other cases only, and with missed organs and false positives at the worst value (0, or the image's "
+        "diagonal).</caption>\n<thead><tr><th class=\"text\" scope=\"col\">Organ</th><th class=\"text\" scope=\"col\">Mean "
+        "over</th>",
+        n <= MAX_OPEN ? " open" : "", pipe_convention_name((pipe_convention)convention));
+    for (size_t column = 0; column < study->n_columns; column++)
+        if (is_of(study, column, convention)) pipe_text_add(text, "<th scope=\"col\">%s</th>", study->columns[column].title);
+    pipe_text_add(text, "</tr></thead>\n<tbody>\n");
+    for (size_t row = 0; row <= study->n_organs; row++) add_other_rows(text, report, row, convention);
+    pipe_text_add(text, "</tbody></table></div></details>\n");
 }
 
 static void add_statistics_row(pipe_text *text, const pipe_report *report, size_t row, size_t column)
@@ -211,6 +298,7 @@ void pipe_html_compare(pipe_text *text, const pipe_report *report)
 void pipe_html_convention(pipe_text *text, const pipe_report *report, int convention)
 {
     add_means(text, report, convention);
+    add_empty_masks(text, report, convention);
     add_statistics(text, report, convention);
 }
 

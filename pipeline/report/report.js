@@ -41,9 +41,18 @@
     }));
   }
 
+  function press(group, name) {
+    $(".choice [data-" + group + "]").forEach(button => button.setAttribute("aria-pressed", String(button.dataset[group] === name)));
+  }
+
+  function chooseBeside(name) { /* what stands beside a mean: on screen and on paper */
+    document.body.classList.toggle("show-ci", name === "ci");
+    press("beside", name);
+  }
+
   function chooseConvention(name) {
     $("section[data-convention]").forEach(section => { section.hidden = section.dataset.convention !== name; });
-    $(".choice button").forEach(button => button.setAttribute("aria-pressed", String(button.dataset.choose === name)));
+    press("choose", name);
     showCases(name);
   }
 
@@ -139,7 +148,8 @@
   }
 
   $("table.sortable").forEach(makeSortable);
-  $(".choice button").forEach(button => button.addEventListener("click", () => chooseConvention(button.dataset.choose)));
+  $("[data-choose]").forEach(button => button.addEventListener("click", () => chooseConvention(button.dataset.choose)));
+  $("[data-beside]").forEach(button => button.addEventListener("click", () => chooseBeside(button.dataset.beside)));
   ["filter", "organ", "state"].forEach(id => document.getElementById(id).addEventListener("input", filter));
   document.getElementById("back").addEventListener("click", () => turn(-1));
   document.getElementById("on").addEventListener("click", () => turn(1));

@@ -139,6 +139,16 @@ class Browser(unittest.TestCase):
         self.assertIn("<td>0.000</td>", first)  # worst first
         self.assertEqual(len(re.findall(r"<section [^>]*hidden", page)), 4)  # one convention of five is shown
 
+    def test_interval_instead_of_sd(self):
+        page = self.run_script("""
+            const seen = name => Array.from(document.querySelectorAll('section:not([hidden]) td ' + name)).filter(e => e.offsetHeight > 0).length;
+            const before = [seen('.sd'), seen('.ci')];
+            document.querySelector('[data-beside=ci]').click();
+            document.title = [...before, seen('.sd'), seen('.ci'), document.querySelectorAll('.choice [aria-pressed=true]').length].join(' ');""")
+        sd, no_ci, no_sd, ci, pressed = map(int, re.search(r"<title>([\d ]+)</title>", page).group(1).split())
+        self.assertGreater(sd, 20)
+        self.assertEqual((no_ci, no_sd, ci, pressed), (0, 0, sd, 2))  # the convention, and what stands beside the mean
+
     def test_sorting_and_choosing(self):
         page = self.run_script("""
             document.querySelector('[data-choose=deepmind]').click();

@@ -218,8 +218,21 @@ class Numbers(unittest.TestCase):
             cells = re.findall(r"<td.*?</td>", html, re.S)
             for title, metric in (("DSC", "dsc"), ("HD95 (mm)", "hd95")):
                 row = summary[organ, metric, "medpy"]
-                self.assertIn(f"<small>n {row['n']}</small>", cells[titles.index(title)])
+                cell = cells[titles.index(title)]
+                self.assertRegex(cell, f'title="n {row["n"]}[ ,]')
+                self.assertEqual(f"({row['n']})</span>" in cell, row["n"] != row["n_measured"])
+                digits = 3 if metric == "dsc" else 2  # one number in a cell, its SD or interval below
+                shown = ["%.*f" % (digits, float(row[k])) for k in ("mean", "sd", "ci95_low", "ci95_high")]
+                left_out = f" ({row['n']})" if row["n"] != row["n_measured"] else ""
+                self.assertEqual(re.sub("<.*?>", "", cell), "%s%s± %s%s–%s" % (shown[0], left_out, *shown[1:]))
                 self.assertIn(f">{row['n_measured']}<", cells[0])
+        others = re.search(r'<table class="dense others">.*?</table>', section, re.S).group(0)
+        groups = {re.search(r'</span>(.*?)</th>', g).group(1) if "swatch" in g else "all organs":
+                  [re.sub("<.*?>", "", w) for w in re.findall(r'<td class="text">.*?</td>', g)] for g in others.split('<tr class="first">')[1:]}
+        wrong = ["all, by the rules", "found in both", "missed, false pos. at worst"]
+        self.assertEqual(groups, {"left kidney": wrong, "odd, &quot;name&quot; &lt;b&gt;": wrong[:1] + ["all but both empty"] + wrong[1:],
+                                  "all organs": wrong[:1] + ["all but both empty"] + wrong[1:]})
+        self.assertIn('>%.2f</td>' % float(summary["left kidney", "hd95", "medpy"]["mean_missed_worst"]), others)
         all_organs = summary["all organs", "hd95", "medpy"]
         tile = re.search(r"<dt>Mean HD95.*?</div>", page, re.S).group(0)
         self.assertIn("leaves out 2 of 21 organs", tile)
@@ -241,7 +254,7 @@ class Numbers(unittest.TestCase):
             with open(os.path.join(out, "report.html"), encoding="utf-8") as stream:
                 page = stream.read()
             self.assertEqual("Too few cases for statistics" in page, is_few)
-            self.assertIn("(few cases)</small>", page)  # of eight cases seven have the left kidney's HD95
+            self.assertIn("(few cases), median", page)  # of eight cases seven have the left kidney's HD95
             self.assertEqual("few cases" in re.search(r"<dt>Mean DSC.*?</dd>", page, re.S).group(0), is_few)
             self.assertEqual(samed.read_json(out, "summary.json")["bootstrap_resamples"], 10000)
 
