@@ -61,9 +61,10 @@ static io_status apply_map(evaluate_run *run, const char *text)
     return IO_OK;
 }
 
-/* A report to compare with that is not there is better missed now than after an hour. */
-static io_status check_other(const char *folder)
+/* A report to compare with that is not there, or was made in another way, is better missed now than after an hour. */
+static io_status check_other(const evaluate_run *run)
 {
+    const char *folder = run->options->compare;
     io_status status;
     char *path = NULL;
 
@@ -72,7 +73,7 @@ static io_status check_other(const char *folder)
     status =
         io_file_exists(path) ? IO_OK : IO_FAIL(IO_ERR_NOT_FOUND, "--compare: %s is not there; give the folder of another report", path);
     io_free(&path);
-    return status;
+    return status == IO_OK ? job_evaluate_check_other(run) : status;
 }
 
 /* table.tex compares eight organs with published rows, which are in samed: HD95 in voxels, the paper's rules for empty masks. */
@@ -98,7 +99,7 @@ static io_status plan(evaluate_run *run)
     study = complete_conventions(run);
     IO_TRY(pipe_study_create(run->labels, &study, &run->study));
     if (run->study->n_organs == 0) return IO_FAIL(IO_ERR_ARGUMENT, "%s: there is no organ beside the background", run->labels_source);
-    return check_other(options->compare);
+    return check_other(run);
 }
 
 static io_status list_pairs(evaluate_run *run)

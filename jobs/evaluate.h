@@ -95,6 +95,8 @@ io_status job_evaluate_gather(evaluate_run *run);
 io_status job_evaluate_pictures(const evaluate_run *run, pipe_report_picture **out, size_t *n_out);
 void job_evaluate_pictures_free(pipe_report_picture **pictures, size_t n_pictures);
 
+/* Was the report of --compare made as this one is? Before measuring all but the references is known; afterwards rank 0 knows them too. */
+io_status job_evaluate_check_other(const evaluate_run *run);
 /* Collective. Statistics on all ranks, the report's files by rank 0. */
 io_status job_evaluate_report(evaluate_run *run);
 

@@ -169,6 +169,22 @@ static io_status write_report(const evaluate_run *run, const pipe_report *report
     return status;
 }
 
+io_status job_evaluate_check_other(const evaluate_run *run)
+{
+    const pipe_report report = {
+        .study = run->study, .reference_map = run->reference_map, .resample = run->options->resample, .round = run->options->round};
+
+    return pipe_report_check_other(&report, run->options->compare);
+}
+
+/* The other report's values, if it may be compared with. */
+static io_status read_other(const evaluate_run *run, pipe_other_report **out)
+{
+    if (!run->options->compare) return IO_OK;
+    if (run->world.rank == 0) IO_TRY(job_evaluate_check_other(run));
+    return pipe_other_report_read(run->study, run->options->compare, out);
+}
+
 io_status job_evaluate_report(evaluate_run *run)
 {
     io_status status = IO_OK;
@@ -180,7 +196,7 @@ io_status job_evaluate_report(evaluate_run *run)
 
     if (run->world.size > 1) IO_TRY(spread_study(run));
     describe_maps(run->options, maps, sizeof maps);
-    if (run->options->compare) status = pipe_other_report_read(run->study, run->options->compare, &other);
+    status = read_other(run, &other);
     if (status == IO_OK) status = pipe_study_summarise(run->study, other, (size_t)run->world.rank, (size_t)run->world.size, &summary);
     if (!job_all_ok(&run->world, &status, NULL)) goto done;
     IO_TRY_GOTO(status, done, gather_summary(run, summary));

@@ -43,6 +43,11 @@ io_status pipe_report_latex(const pipe_report *report);       /* table.tex */
 /* Are these the eight organs of SAMed's paper? Then table.tex has its table too, if the study holds the convention samed. */
 bool pipe_report_has_paper_organs(const io_labels *labels);
 
+/* IO_ERR_MISMATCH unless another report's folder was made of the same references (of the cases that both measured), label names, labels of
+ * the reference, rules for empty masks (of the metrics that both have), --missing, --resample and --round. Of report: study, reference_map,
+ * resample and round; before anything is measured the references are not looked at. */
+io_status pipe_report_check_other(const pipe_report *report, const char *folder);
+
 /* One sentence on each convention: what its distances are. Static text. */
 const char *pipe_convention_text(pipe_convention convention);
 /* "1", "0", "worst", "not a number" of a rule. */

@@ -360,7 +360,7 @@ class Compare(unittest.TestCase):
     def test_a_report_of_other_cases_is_refused(self):
         study = make_study(samed.path("alien"), 2)
         out, other = samed.path("alien.out"), samed.path("alien.other")
-        os.makedirs(other)
+        samed.check(evaluate(*study, other))
         with open(os.path.join(other, "metrics.csv"), "w", encoding="utf-8") as stream:
             stream.write("case,organ,metric,convention,value\nx,liver,dsc,reloaded,1\n")
         process = evaluate(*study, out, "--compare", other)
