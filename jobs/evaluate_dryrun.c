@@ -67,7 +67,7 @@ static void show_case(const evaluate_options *options, const pipe_study_case *c,
 {
     io_status status;
 
-    totals->n_no_prediction += !c->prediction;
+    totals->n_no_prediction += !c->prediction && !options->study.missing_is_worst;
     totals->n_no_reference += !c->reference;
     if (!c->prediction || !c->reference) {
         show_alone(options, c);

@@ -91,6 +91,7 @@ pipe_pair_options job_evaluate_pair_options(const evaluate_run *run)
                                .prediction_map = run->prediction_map,
                                .round = run->options->round,
                                .resample = run->options->resample,
+                               .missing_is_worst = run->options->study.missing_is_worst,
                                .tolerance_mm = run->options->grid_tolerance_mm};
 }
 

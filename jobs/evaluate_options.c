@@ -21,6 +21,7 @@ enum {
     KEY_RESAMPLE,
     KEY_GRID_TOLERANCE,
     KEY_EMPTY,
+    KEY_MISSING,
     KEY_COMPARE,
     KEY_IMAGES,
     KEY_WORST,
@@ -54,6 +55,8 @@ static const struct argp_option options_table[] = {
     {"voxels", KEY_VOXELS, 0, 0, "distances in voxels, beside those in mm", 2},
     {"empty", KEY_EMPTY, "RULES", 0,
      "what empty masks count: library, worst, or [CONVENTION/]METRIC:STATE=VALUE,... (hd95:missed=worst); may be repeated", 2},
+    {"missing", KEY_MISSING, "RULE", 0,
+     "cases without a prediction: fail (default; they are in no number), or worst (all their organs count as missed)", 2},
     {"seed", KEY_SEED, "N", 0, "of the bootstrap (default 0)", 2},
     {0, 0, 0, 0, "What is written:", 3},
     {"compare", KEY_COMPARE, "FOLDER", 0, "another report: paired differences, confidence intervals, Wilcoxon's p", 3},
@@ -179,6 +182,11 @@ static error_t parse_measure(int key, char *arg, struct argp_state *state, parse
     case KEY_GRID_TOLERANCE: set_grid_tolerance(state, arg, options); return 0;
     case KEY_EMPTY:
         if (pipe_empty_rules_change(&options->study.rules, arg) != IO_OK) job_options_fail(state, "--empty: %s", io_last_error_text());
+        return 0;
+    case KEY_MISSING:
+        options->study.missing_is_worst = !strcmp(arg, "worst");
+        if (strcmp(arg, "worst") != 0 && strcmp(arg, "fail") != 0)
+            job_options_fail(state, "--missing: expected fail or worst, found '%s'", arg);
         return 0;
     case KEY_SEED: options->study.seed = (uint64_t)job_options_integer(state, "--seed", arg, 0, INT64_MAX); return 0;
     default: return ARGP_ERR_UNKNOWN;

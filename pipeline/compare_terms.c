@@ -29,11 +29,14 @@ static const char *text_or_none(const io_json *object, const char *key)
 static io_status check_options(const pipe_report *report, const char *folder, const io_json *root)
 {
     const char *resample = report->resample ? "nearest" : "none", *round = report->round ? "yes" : "no";
+    const char *missing = report->study->options.missing_is_worst ? "worst" : "fail";
     const char *other_round = io_json_is_true(io_json_get(root, "round")) ? "yes" : "no";
 
     if (strcmp(resample, text_or_none(root, "resample")) != 0)
         return refuse(folder, "--resample", resample, text_or_none(root, "resample"));
-    return strcmp(round, other_round) == 0 ? IO_OK : refuse(folder, "--round", round, other_round);
+    if (strcmp(round, other_round) != 0) return refuse(folder, "--round", round, other_round);
+    return strcmp(missing, text_or_none(root, "missing")) == 0 ? IO_OK
+                                                               : refuse(folder, "--missing", missing, text_or_none(root, "missing"));
 }
 
 static io_status check_organs(const pipe_report *report, const char *folder, const io_json *root)

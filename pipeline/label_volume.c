@@ -216,6 +216,18 @@ static io_status allocate(pipe_label_volume *volume, const io_grid *grid, size_t
     return io_alloc(n, (size_t)volume->organ_bytes, &volume->organs);
 }
 
+io_status pipe_label_volume_create(const io_grid *grid, const pipe_label_map *map, pipe_label_volume **out)
+{
+    io_status status;
+    pipe_label_volume *volume = NULL;
+
+    IO_TRY(io_alloc(1, sizeof *volume, (void **)&volume));
+    status = allocate(volume, grid, pipe_organ_count(map->labels));
+    if (status != IO_OK) pipe_label_volume_free(&volume);
+    *out = volume;
+    return status;
+}
+
 static io_status read_file(voxel_sink *sink, char sha256[65])
 {
     io_nifti_info info;

@@ -35,6 +35,8 @@ typedef struct pipe_label_volume {
 /* path is a NIfTI file of integers, or a folder with one binary mask per organ (TotalSegmentator's layout: <organ>.nii.gz, also below
  * "segmentations/"). Values that are no integers of 0..65535 are refused, naming the first; with round they are rounded. */
 io_status pipe_label_volume_read(const char *path, const pipe_label_map *map, bool round, pipe_label_volume **out);
+/* Background alone, on a grid. */
+io_status pipe_label_volume_create(const io_grid *grid, const pipe_label_map *map, pipe_label_volume **out);
 void pipe_label_volume_free(pipe_label_volume **volume);
 
 /* Dimensions must be equal and no corner of the grids may be farther apart than tolerance_mm; IO_ERR_MISMATCH shows both affines. */

@@ -66,6 +66,13 @@ static io_status check_spacing(const io_grid *grid, const char *path)
     return IO_OK;
 }
 
+static io_status read_prediction(const pipe_pair_options *options, pipe_study_case *about, pipe_pair *pair)
+{
+    if (about->prediction) return pipe_label_volume_read(about->prediction, options->prediction_map, options->round, &pair->prediction);
+    add_note(about, "no prediction: counted as an empty one");
+    return pipe_label_volume_create(&pair->reference->grid, options->prediction_map, &pair->prediction);
+}
+
 io_status pipe_pair_open(const pipe_pair_options *options, pipe_study_case *about, pipe_pair *pair, const char **stage)
 {
     io_status status = IO_OK;
@@ -78,15 +85,16 @@ io_status pipe_pair_open(const pipe_pair_options *options, pipe_study_case *abou
         goto done;
     }
     *stage = "prediction";
-    if (!about->prediction) {
-        status = IO_FAIL(IO_ERR_NOT_FOUND, "%s: there is no prediction for this reference", about->reference);
+    if (!about->prediction && !options->missing_is_worst) {
+        status = IO_FAIL(IO_ERR_NOT_FOUND, "%s: there is no prediction for this reference; --missing worst counts its organs as missed",
+                         about->reference);
         goto done;
     }
     *stage = "reference";
     IO_TRY_GOTO(status, done, pipe_label_volume_read(about->reference, options->reference_map, options->round, &pair->reference));
     IO_TRY_GOTO(status, done, check_spacing(&pair->reference->grid, about->reference));
     *stage = "prediction";
-    IO_TRY_GOTO(status, done, pipe_label_volume_read(about->prediction, options->prediction_map, options->round, &pair->prediction));
+    IO_TRY_GOTO(status, done, read_prediction(options, about, pair));
     *stage = "grids";
     IO_TRY_GOTO(status, done, match_grids(options, about, pair));
     describe(about, pair, options->reference_map->labels);

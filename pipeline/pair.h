@@ -12,7 +12,7 @@
 
 typedef struct pipe_pair_options {
     const pipe_label_map *reference_map, *prediction_map;
-    bool round, resample;
+    bool round, resample, missing_is_worst;
     double tolerance_mm; /* between corners of the grids */
 } pipe_pair_options;
 

@@ -22,7 +22,7 @@ static void add_case(pipe_text *text, const pipe_study_case *c)
     pipe_text_add(text, "[");
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         if (i) pipe_text_add(text, ",");
-        pipe_text_add_json(text, fields[i]);
+        pipe_text_add_json(text, fields[i] ? fields[i] : "");
     }
     pipe_text_add(text, "]");
 }

@@ -130,7 +130,10 @@ static void add_header(pipe_text *text, const pipe_report *report)
     const pipe_organ_counts *all = &report->summary->counts[study->n_organs];
     const int main_convention = study->options.order[0];
     const size_t n_done = count_done(study);
+    const pipe_case_counts counts = pipe_study_count_cases(study);
+    char words[300];
 
+    pipe_case_counts_text(&counts, words, sizeof words);
     pipe_text_add(text,
                   "<header>\n<h1>Segmentation report</h1>\n<p class=\"soft\">%zu case%s, %zu organ%s; predictions against the "
                   "reference, measured by samed %s. Every number names its convention.</p>\n<dl class=\"figures\">\n",
@@ -138,8 +141,7 @@ static void add_header(pipe_text *text, const pipe_report *report)
     add_figure(text, report, pipe_study_find(study, PIPE_DSC, main_convention, false));
     add_figure(text, report, pipe_study_find(study, PIPE_HD95, main_convention, main_convention == PIPE_SAMED));
     add_count(text, "Cases measured", n_done, "both files read, grids agree", false);
-    add_count(text, "Cases failed", study->n_cases - n_done, study->n_cases > n_done ? "not in any mean; listed below" : "none missing",
-              true);
+    add_count(text, "Cases not measured", study->n_cases - n_done, *words ? words : "none missing", true);
     add_count(text, "Organs missed", all->n_missed, "in the reference only", true);
     add_count(text, "False positives", all->n_false_positive, "in the prediction only", true);
     pipe_text_add(text,

@@ -71,10 +71,11 @@ static void add_settings(pipe_text *text, const pipe_report *report)
     add_text_member(text, ",\n  ", "labels", report->labels_source);
     add_text_member(text, ",\n  ", "label_maps", report->maps);
     pipe_text_add(text,
-                  ",\n  \"grid_tolerance_mm\": %.17g,\n  \"resample\": \"%s\",\n  \"round\": %s,\n  \"bootstrap_resamples\": %d,\n  "
+                  ",\n  \"grid_tolerance_mm\": %.17g,\n  \"resample\": \"%s\",\n  \"round\": %s,\n  \"missing\": \"%s\",\n  "
+                  "\"bootstrap_resamples\": %d,\n  "
                   "\"seed\": %llu,\n",
-                  report->grid_tolerance_mm, report->resample ? "nearest" : "none", report->round ? "true" : "false", PIPE_N_RESAMPLES,
-                  (unsigned long long)study->options.seed);
+                  report->grid_tolerance_mm, report->resample ? "nearest" : "none", report->round ? "true" : "false",
+                  study->options.missing_is_worst ? "worst" : "fail", PIPE_N_RESAMPLES, (unsigned long long)study->options.seed);
     pipe_text_add(text, "  \"tolerances_mm\": [");
     for (int i = 0; i < study->options.n_tolerances; i++) {
         pipe_text_add(text, i ? ", " : "");
@@ -132,11 +133,15 @@ static void add_case(pipe_text *text, const pipe_study_case *c)
 
 static void add_cases(pipe_text *text, const pipe_study *study)
 {
-    size_t n_failed = 0;
+    const pipe_case_counts counts = pipe_study_count_cases(study);
+    const size_t n_measured = counts.n_measured + counts.n_counted_empty;
 
-    for (size_t i = 0; i < study->n_cases; i++) n_failed += !study->cases[i].is_done;
-    pipe_text_add(text, "  \"n_cases\": %zu,\n  \"n_measured\": %zu,\n  \"n_failed\": %zu,\n  \"cases\": [", study->n_cases,
-                  study->n_cases - n_failed, n_failed);
+    pipe_text_add(text, "  \"n_cases\": %zu,\n  \"n_measured\": %zu,\n  \"n_failed\": %zu,\n", study->n_cases, n_measured,
+                  study->n_cases - n_measured);
+    pipe_text_add(text,
+                  "  \"n_missing_counted_empty\": %zu,\n  \"n_without_prediction\": %zu,\n  \"n_without_reference\": %zu,\n  "
+                  "\"n_unreadable\": %zu,\n  \"cases\": [",
+                  counts.n_counted_empty, counts.n_no_prediction, counts.n_no_reference, counts.n_failed);
     for (size_t i = 0; i < study->n_cases; i++) {
         pipe_text_add(text, i ? ",\n" : "\n");
         add_case(text, &study->cases[i]);

@@ -179,7 +179,9 @@ static void add_terms(pipe_text *text, const tex_table *table)
 {
     const pipe_report *report = table->report;
     const pipe_organ_counts *all = &report->summary->counts[report->study->n_organs];
-    const size_t n_failed = report->summary->counts[0].n_failed, n_done = report->study->n_cases - n_failed;
+    const pipe_case_counts counts = pipe_study_count_cases(report->study);
+    const size_t n_done = counts.n_measured + counts.n_counted_empty;
+    char words[300];
 
     pipe_text_add(text, " Convention \\emph{%s} (", pipe_convention_name((pipe_convention)table->convention));
     add_tex(text, pipe_convention_text((pipe_convention)table->convention));
@@ -191,11 +193,8 @@ static void add_terms(pipe_text *text, const tex_table *table)
     add_counted(text, n_done, "case", "cases");
     pipe_text_add(text, ", %zu missed, %zu predicted where absent, %zu absent from both.", all->n_missed, all->n_false_positive,
                   all->n_both_empty);
-    if (n_failed > 0) {
-        pipe_text_add(text, " ");
-        add_counted(text, n_failed, "case", "cases");
-        pipe_text_add(text, " without a prediction or reference, or not readable, enter%s no number.", n_failed == 1 ? "s" : "");
-    }
+    pipe_case_counts_text(&counts, words, sizeof words);
+    if (*words) pipe_text_add(text, " Beside these: %s.", words);
 }
 
 /* "$87.31 \pm 4.20$"; of one case there is no SD. */

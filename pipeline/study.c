@@ -193,6 +193,44 @@ io_status pipe_study_fail(pipe_study *study, size_t index, const char *stage, co
     return io_string_copy(text, &c->text);
 }
 
+pipe_case_counts pipe_study_count_cases(const pipe_study *study)
+{
+    pipe_case_counts counts = {0};
+
+    for (size_t i = 0; i < study->n_cases; i++) {
+        const pipe_study_case *c = &study->cases[i];
+        if (c->is_done)
+            c->prediction ? counts.n_measured++ : counts.n_counted_empty++;
+        else if (!c->prediction)
+            counts.n_no_prediction++;
+        else if (!c->reference)
+            counts.n_no_reference++;
+        else
+            counts.n_failed++;
+    }
+    return counts;
+}
+
+void pipe_case_counts_text(const pipe_case_counts *counts, char *out, size_t n_bytes)
+{
+    const struct {
+        size_t n;
+        const char *one, *many;
+    } kinds[] = {
+        {counts->n_counted_empty, "missing prediction counted as empty", "missing predictions counted as empty"},
+        {counts->n_no_prediction, "case without a prediction", "cases without a prediction"},
+        {counts->n_no_reference, "prediction without a reference", "predictions without a reference"},
+        {counts->n_failed, "case not readable or on another grid", "cases not readable or on another grid"},
+    };
+    size_t at = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && at < n_bytes; i++)
+        if (kinds[i].n > 0)
+            at += (size_t)snprintf(out + at, n_bytes - at, "%s%zu %s", at ? ", " : "", kinds[i].n,
+                                   kinds[i].n == 1 ? kinds[i].one : kinds[i].many);
+}
+
 static double overlap_value(pipe_metric metric, const pipe_overlap *overlap)
 {
     switch (metric) {

@@ -81,6 +81,7 @@ typedef struct pipe_study_options {
     double tolerances_mm[PIPE_MAX_TOLERANCES];
     int n_tolerances;
     bool in_voxels; /* distances in voxels beside those in mm */
+    bool missing_is_worst; /* a case without a prediction is measured with an empty one */
     pipe_empty_rules rules;
     uint64_t seed;
 } pipe_study_options;
@@ -116,6 +117,19 @@ void pipe_study_free(pipe_study **study);
 io_status pipe_study_add_case(pipe_study *study, const char *id, const char *reference, const char *prediction, const char *image);
 io_status pipe_study_allocate(pipe_study *study);
 io_status pipe_study_fail(pipe_study *study, size_t index, const char *stage, const char *reason, const char *text);
+
+/* Cases by what became of them: they add up to n_cases. */
+typedef struct pipe_case_counts {
+    size_t n_measured;      /* from two files */
+    size_t n_counted_empty; /* no prediction: measured with an empty one */
+    size_t n_no_prediction; /* in no number */
+    size_t n_no_reference;  /* predictions that belong to no reference: in no number */
+    size_t n_failed;        /* unreadable, no labels, another grid: in no number */
+} pipe_case_counts;
+
+pipe_case_counts pipe_study_count_cases(const pipe_study *study);
+/* "2 without a prediction, 1 prediction without a reference" of what is in no number, or counted as empty; "" for nothing. */
+void pipe_case_counts_text(const pipe_case_counts *counts, char *out, size_t n_bytes);
 
 /* The columns of one organ's metrics: values [n_columns]. in_voxels may be NULL without such columns. */
 void pipe_study_fill(const pipe_study *study, const pipe_study_case *about, const pipe_metrics *in_mm, const pipe_metrics *in_voxels,

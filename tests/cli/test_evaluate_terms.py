@@ -5,7 +5,7 @@ import shutil
 import unittest
 
 import samed
-from test_evaluate import ORGANS, make_study, paint, read_summary, write_labels
+from test_evaluate import ORGANS, make_study, paint, read_metrics, read_summary, write_labels
 
 
 def run_evaluate(study, out, *options, ranks=0):
@@ -69,6 +69,39 @@ class Compare(unittest.TestCase):
         process = run_evaluate(self.study, samed.path("terms.out"), "--compare", other)
         self.assertEqual(process.returncode, 2)
         self.assertIn("summary.json is not there", process.stderr)
+
+
+class Missing(unittest.TestCase):
+    def test_missing_predictions_count_as_empty(self):
+        study = make_study(samed.path("missing"))
+        os.remove(os.path.join(study[1], "a0_0000_dseg.nii.gz"))
+        os.remove(os.path.join(study[0], "a1.nii.gz"))
+        write_labels(os.path.join(study[1], "a5_0000_dseg.nii.gz"), paint(), spacing=(1.5, 1.0, 2.6))
+        out, worst, two = (samed.path("missing." + name) for name in ("fail", "worst", "two"))
+        samed.check(run_evaluate(study, out, "--latex"), 3)
+        text = "1 case without a prediction, 1 prediction without a reference, 1 case not readable or on another grid"
+        self.assertIn(text, read_text(out, "table.tex"))
+        self.assertIn(text, read_text(out, "report.html"))
+        samed.check(run_evaluate(study, worst, "--latex", "--nnunet", "--missing", "worst"), 3)
+        samed.check(run_evaluate(study, two, "--latex", "--nnunet", "--missing", "worst", ranks=2), 3)
+        for name in ("metrics.csv", "summary.csv", "summary.json", "report.html", "table.tex", "nnunet/summary.json"):
+            self.assertEqual(read_text(worst, name).replace(worst, two), read_text(two, name), name)
+        self.assertIn("1 missing prediction counted as empty, 1 prediction without", read_text(worst, "table.tex"))
+        before, after = read_metrics(out), read_metrics(worst)
+        self.assertEqual({key: str(value) for key, value in after.items() if key[0] != "a0"}, {key: str(value) for key, value in before.items()})
+        for organ in ("liver", "left kidney"):
+            self.assertEqual((after["a0", organ, "dsc", "reloaded"], str(after["a0", organ, "hd95", "reloaded"])), (0, "nan"))
+            self.assertGreater(after["a0", organ, "volume_reference_ml", "none"], 0)
+            expected = [int(read_summary(folder)[organ, "dsc", "reloaded"]["n_missed"]) for folder in (out, worst)]
+            self.assertEqual(expected[0] + 1, expected[1])
+        summary = samed.read_json(worst, "summary.json")
+        self.assertEqual([summary[key] for key in ("missing", "n_measured", "n_missing_counted_empty", "n_without_prediction",
+                                                   "n_without_reference", "n_unreadable")], ["worst", 5, 1, 0, 1, 1])
+        process = run_evaluate(study, samed.path("missing.other"), "--compare", out, "--missing", "worst")
+        self.assertIn('--missing differ: "worst" here, "fail" there', process.stderr)
+        plan = samed.check(run_evaluate(study, out, "-n", "--missing", "worst")).stdout
+        self.assertIn("7 cases, 5 to measure (0 without a prediction, 1 without a reference, 1 would fail)", plan)
+        self.assertEqual(run_evaluate(study, out, "--missing", "best").returncode, 2)
 
 
 if __name__ == "__main__":
