@@ -130,6 +130,13 @@ class Browser(unittest.TestCase):
         pages = len(re.findall(rb"/Type\s*/Page\b", content))
         self.assertTrue(3 <= pages <= 40, pages)
 
+    def test_paper_keeps_tables_and_cases_whole(self):
+        page = self.run_script("""
+            const style = name => getComputedStyle(document.querySelector(name));
+            document.title = [style('section .scroll').breakInside, style('.case').breakInside,
+                              style('.case').gridTemplateColumns.split(' ').length].join(' ');""", "--window-size=700,900", media="@media all")
+        self.assertEqual(re.search(r"<title>(.*?)</title>", page).group(1), "avoid avoid 2")  # on paper two cases fit on a page
+
     def test_script_builds_the_long_table(self):
         page = browse(self.page, "--dump-dom")
         table = re.search(r'<table id="cases">(.*?)</table>', page, re.S).group(1)

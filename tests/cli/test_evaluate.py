@@ -522,6 +522,18 @@ class Layouts(unittest.TestCase):
             json.dump({"2": "no such organ"}, stream)
         self.assertEqual(evaluate(self.reference, self.prediction, self.labels, self.out, "--map", source).returncode, 2)
 
+    def test_regions_are_refused_and_unions_are_maps(self):
+        regions, union = samed.path("layouts", "regions.json"), samed.path("layouts", "union.json")
+        with open(regions, "w", encoding="utf-8") as stream:
+            json.dump({"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}, stream)
+        process = evaluate(self.reference, self.prediction, regions, self.out)
+        self.assertEqual(process.returncode, 2)
+        self.assertIn('label "whole" is a list of values (an nnU-Net region)', process.stderr)
+        with open(union, "w", encoding="utf-8") as stream:
+            json.dump({"2": 1}, stream)
+        samed.check(evaluate(self.reference, self.prediction, self.labels, self.out, "--map", union))
+        self.assertAlmostEqual(read_metrics(self.out)["a0", "liver", "volume_reference_ml", "none"], (10 * 10 * 7 + 6 * 6 * 6) * 3.75 / 1000, places=9)
+
     def test_wrong_map_is_told(self):
         def told(*options):
             return samed.check(samed.run("evaluate", "-v", "-p", self.prediction, "-r", self.reference, "-o", self.out, "--labels", self.labels,
