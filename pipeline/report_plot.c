@@ -123,9 +123,11 @@ static void add_svg_name(pipe_text *text, double y, const pipe_study *study, siz
 {
     char name[20];
     const char *whole = pipe_study_organ(study, organ)->name;
+    size_t n_bytes = strnlen(whole, sizeof name - 1);
 
+    while (((unsigned char)whole[n_bytes] & 0xc0) == 0x80) n_bytes--; /* not in the middle of a UTF-8 character */
     memset(name, 0, sizeof name);
-    memcpy(name, whole, strnlen(whole, sizeof name - 1));
+    memcpy(name, whole, n_bytes);
     pipe_text_add(text, "<text text-anchor=\"end\" x=\"%d\" y=\"%.1f\">", LEFT - 10, y + 4);
     pipe_text_add_html(text, name);
     pipe_text_add(text, "</text><text class=\"soft\" x=\"%d\" y=\"%.1f\">%zu</text>\n", WIDTH - RIGHT + 12, y + 4, n);

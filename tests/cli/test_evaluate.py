@@ -670,7 +670,7 @@ class Latex(unittest.TestCase):
         write_labels(os.path.join(folder, "pred", "x.nii.gz"), paint((1, (2, 2, 2), (9, 9, 8))))
         name = r"<a>_b & 5% {c} \d #$~^ ünï"
         with open(os.path.join(folder, "labels.json"), "w", encoding="utf-8") as stream:
-            json.dump({"labels": {"background": 0, name: 1}}, stream)
+            json.dump({"labels": {"background": 0, name: 1, 18 * "a" + "é": 2}}, stream, ensure_ascii=False)  # é: cut short in plots
         tex, _ = self.read("--labels", os.path.join(folder, "labels.json"), folder=folder)
         self.assertIn(r"\textless{}a\textgreater{}\_b \& 5\% \{c\} \textbackslash{}d \#\$\~{}\^{} ünï & $92.31$ & $", tex)
         self.assertIn("Of 1 organ in 1 case, 0 missed", tex)
@@ -678,7 +678,7 @@ class Latex(unittest.TestCase):
             page = stream.read()
         self.assertIn("&lt;a&gt;_b &amp; 5% {c}", page)
         self.assertNotIn("<a>", page)
-        self.assertIn("1 case, 1 organ;", page)
+        self.assertIn("1 case, 2 organs;", page)
 
     def test_many_organs_are_cut_into_pages(self):
         folder, many = samed.path("texmany"), 90
