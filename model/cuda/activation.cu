@@ -3,31 +3,30 @@
 #include "model/cuda/vector.h"
 
 /* Thread i: vector i % n_vectors of row i / n_vectors. out may be in. */
-template <int N, class T>
-static __global__ void __launch_bounds__(THREADS) activation_kernel(T *out, int64_t out_stride, const float *in, int64_t in_stride,
-                                                                    model_epilogue activation, int64_t M, unsigned n_vectors)
+template <int N>
+static __global__ void __launch_bounds__(THREADS)
+    activation_kernel(model_rows out, model_rows in, model_epilogue activation, int64_t M, unsigned n_vectors)
 {
     const unsigned i = blockIdx.x * THREADS + threadIdx.x;
     const int64_t m = i / n_vectors;
     const int c = (int)(i % n_vectors) * N;
 
     if (m < M) {
-        numbers<N> y = load<N>(in + m * in_stride + c);
+        numbers<N> y = load_any<N>(in, m, c);
 
 #pragma unroll
         for (int j = 0; j < N; j++) {
             if (activation == MODEL_GELU) y.x[j] = gelu(y.x[j]);
             if (activation == MODEL_RELU) y.x[j] = fmaxf(y.x[j], 0);
         }
-        store<N>(out + m * out_stride + c, y);
+        store_any<N>(out, m, c, y);
     }
 }
 
-template <int N, class T>
-static void launch_forward(model_backend *backend, model_rows out, model_rows in, model_epilogue activation, int M, int C)
+template <int N> static void launch_forward(model_backend *backend, model_rows out, model_rows in, model_epilogue activation, int M, int C)
 {
-    CUK_LAUNCH((activation_kernel<N, T>), count_blocks((int64_t)M * (C / N), THREADS), THREADS, 0, backend->stream, (T *)out.data,
-               out.stride, (const float *)in.data, in.stride, activation, M, (unsigned)(C / N));
+    CUK_LAUNCH((activation_kernel<N>), count_blocks((int64_t)M * (C / N), THREADS), THREADS, 0, backend->stream, out, in, activation, M,
+               (unsigned)(C / N));
 }
 
 io_status activation_forward_cuda(model_backend *backend, model_rows out, model_rows in, model_epilogue activation, int M, int C)
@@ -35,41 +34,37 @@ io_status activation_forward_cuda(model_backend *backend, model_rows out, model_
     const bool is_wide = cuda_rows_fit(out, C, 4) && cuda_rows_fit(in, C, 4);
 
     if (M == 0) return IO_OK;
-    if (out.type == MODEL_BF16)
-        (is_wide ? launch_forward<4, bf16> : launch_forward<1, bf16>)(backend, out, in, activation, M, C);
-    else
-        (is_wide ? launch_forward<4, float> : launch_forward<1, float>)(backend, out, in, activation, M, C);
+    (is_wide ? launch_forward<4> : launch_forward<1>)(backend, out, in, activation, M, C);
     return cuda_launch_check(backend, "activation");
 }
 
 /* din may be dout. */
 template <int N>
 static __global__ void __launch_bounds__(THREADS)
-    activation_backward_kernel(float *din, int64_t din_stride, const float *dout, int64_t dout_stride, const float *in, int64_t in_stride,
-                               model_epilogue activation, int64_t M, unsigned n_vectors)
+    activation_backward_kernel(model_rows din, model_rows dout, model_rows in, model_epilogue activation, int64_t M, unsigned n_vectors)
 {
     const unsigned i = blockIdx.x * THREADS + threadIdx.x;
     const int64_t m = i / n_vectors;
     const int c = (int)(i % n_vectors) * N;
 
     if (m < M) {
-        const numbers<N> x = load<N>(in + m * in_stride + c);
-        numbers<N> dy = load<N>(dout + m * dout_stride + c);
+        const numbers<N> x = load_any<N>(in, m, c);
+        numbers<N> dy = load_any<N>(dout, m, c);
 
 #pragma unroll
         for (int j = 0; j < N; j++) {
             if (activation == MODEL_GELU) dy.x[j] *= gelu_slope(x.x[j]);
             if (activation == MODEL_RELU) dy.x[j] = x.x[j] > 0 ? dy.x[j] : 0;
         }
-        store<N>(din + m * din_stride + c, dy);
+        store_any<N>(din, m, c, dy);
     }
 }
 
 template <int N>
 static void launch_backward(model_backend *backend, model_rows din, model_rows dout, model_rows in, model_epilogue activation, int M, int C)
 {
-    CUK_LAUNCH((activation_backward_kernel<N>), count_blocks((int64_t)M * (C / N), THREADS), THREADS, 0, backend->stream, (float *)din.data,
-               din.stride, (const float *)dout.data, dout.stride, (const float *)in.data, in.stride, activation, M, C / N);
+    CUK_LAUNCH((activation_backward_kernel<N>), count_blocks((int64_t)M * (C / N), THREADS), THREADS, 0, backend->stream, din, dout, in,
+               activation, M, (unsigned)(C / N));
 }
 
 io_status activation_backward_cuda(model_backend *backend, model_rows din, model_rows dout, model_rows in, model_epilogue activation, int M,

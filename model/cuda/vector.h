@@ -84,6 +84,25 @@ template <int N, class T> static __device__ __forceinline__ void store(T *to, co
     for (int i = 0; i < pieces_of<N, T>::COUNT; i++) reinterpret_cast<word *>(to)[i] = out.words[i];
 }
 
+/* N numbers of row m from column c on, of rows whose type is known at run time only; all threads take the same side. */
+template <int N> static __device__ __forceinline__ numbers<N> load_any(const model_rows &rows, int64_t m, int c)
+{
+    const int64_t at = m * rows.stride + c;
+
+    return rows.type == MODEL_BF16 ? load<N>(static_cast<const bf16 *>(rows.data) + at)
+                                   : load<N>(static_cast<const float *>(rows.data) + at);
+}
+
+template <int N> static __device__ __forceinline__ void store_any(const model_rows &rows, int64_t m, int c, const numbers<N> &from)
+{
+    const int64_t at = m * rows.stride + c;
+
+    if (rows.type == MODEL_BF16)
+        store<N>(static_cast<bf16 *>(rows.data) + at, from);
+    else
+        store<N>(static_cast<float *>(rows.data) + at, from);
+}
+
 /* The sum over a warp, the same in every lane: a tree, whose order is fixed. */
 template <class T> static __device__ __forceinline__ T sum_warp(T value)
 {

@@ -221,6 +221,8 @@ const op_case op_cases[] = {
     {"linear backward, one of everything", run_linear_backward, {1, 1, 1}, MODEL_STORE},
     {"activation, GELU", run_activation, {7, 131}, MODEL_GELU},
     {"activation, ReLU", run_activation, {7, 131}, MODEL_RELU},
+    {"activation, GELU over several blocks", run_activation, {9, 132}, MODEL_GELU},
+    {"activation, rounding alone", run_activation, {5, 36}, MODEL_STORE},
     {"layer norm backward, width of ViT-B, adds", run_layernorm_backward, {3, 768, 1}, MODEL_STORE},
     {"layer norm backward, odd width", run_layernorm_backward, {5, 37}, MODEL_STORE},
     {"layer norm backward, decoder", run_layernorm_backward, {10, 256}, MODEL_STORE},
