@@ -34,7 +34,7 @@ COLUMNS = ["kernel", "architecture", "threads", "registers", "shared", "dynamic"
 MUST_HAVE = [(r"layernorm_held_kernel<\d+, float>", ["ld128", "st128"]), (r"layernorm_held_kernel<\d+, __nv_bfloat16>", ["ld128", "st64"]),
              (r"(activation|add|patches)_kernel<4, float>", ["ld128", "st128"]), (r"(activation|add|patches)_kernel<4, __nv_bfloat16>", ["ld128", "st64"]),
              (r"(bias_gelu|unfold|neighbours)_kernel<(4, float|8, __nv_bfloat16)>", ["ld128", "st128"]),
-             (r"activation_backward_kernel<4>", ["ld128", "st128"]), (r"cross_attention_forward_kernel", ["ld128"]),
+             (r"activation_backward_kernel<4(, float)*>", ["ld128", "st128"]), (r"cross_attention_forward_kernel", ["ld128"]),
              (r"attention_forward_kernel<bf16_math", ["copy128", "bf16", "ldmatrix", "st128"]),
              (r"attention_forward_kernel<tf32_math", ["ld128", "tf32", "ldmatrix", "st64"]),
              (r"attention_(dq|dkv)_kernel<bf16_math", ["copy128", "bf16"]), (r"attention_(dq|dkv)_kernel<tf32_math", ["ld128", "tf32"])]
