@@ -140,25 +140,43 @@ uint64_t job_cgroup_memory(const char *cgroup_text, const char *root)
     return (uint64_t)find_limit(cgroup_text, root, "memory", read_memory_v1, read_memory_v2);
 }
 
-int job_threads_share(const cpu_set_t *masks, int n_ranks, int rank, double quota_cpus)
+static bool has_cpu(const job_cpus *mask, int cpu)
+{
+    return CPU_ISSET(cpu % CPU_SETSIZE, &mask->sets[cpu / CPU_SETSIZE]);
+}
+
+int job_threads_share(const job_cpus *masks, int n_ranks, int rank, double quota_cpus)
 {
     double share = 0;
 
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    for (int cpu = 0; cpu < JOB_CPU_SETS * CPU_SETSIZE; cpu++) {
         int n_users = 0;
-        if (!CPU_ISSET(cpu, &masks[rank])) continue;
-        for (int r = 0; r < n_ranks; r++) n_users += CPU_ISSET(cpu, &masks[r]) ? 1 : 0;
+        if (!has_cpu(&masks[rank], cpu)) continue;
+        for (int r = 0; r < n_ranks; r++) n_users += has_cpu(&masks[r], cpu) ? 1 : 0;
         share += 1.0 / n_users;
     }
     if (quota_cpus > 0 && quota_cpus / n_ranks < share) share = quota_cpus / n_ranks;
     return share < 1 ? 1 : (int)(share + 1e-6); /* a third three times is one CPU, not none */
 }
 
-/* CPUs beyond the 1024 of cpu_set_t make the call fail; then all that the system says are usable counts as one. */
-static void find_mask(cpu_set_t *mask)
+/* A system that does not tell counts as one CPU. */
+static void find_mask(job_cpus *mask)
 {
-    CPU_ZERO(mask);
-    if (sched_getaffinity(0, sizeof *mask, mask) != 0) CPU_SET(0, mask);
+    memset(mask, 0, sizeof *mask);
+    if (sched_getaffinity(0, sizeof mask->sets, mask->sets) != 0) CPU_SET(0, &mask->sets[0]);
+}
+
+/* The CPUs that any of the ranks may use. */
+static int count_cpus(const job_cpus *masks, int n_ranks)
+{
+    int n = 0;
+
+    for (int cpu = 0; cpu < JOB_CPU_SETS * CPU_SETSIZE; cpu++) {
+        int r = 0;
+        while (r < n_ranks && !has_cpu(&masks[r], cpu)) r++;
+        n += r < n_ranks;
+    }
+    return n;
 }
 
 static void find_limits(double *quota_cpus, uint64_t *memory_limit)
@@ -177,7 +195,7 @@ io_status job_device_share_find(const job_comm *world, int requested_threads, jo
 {
     io_status status;
     job_comm node = {0};
-    cpu_set_t *masks = NULL, mask;
+    job_cpus *masks = NULL, mask;
 
     job_comm_split_node(world, &node);
     status = io_alloc((size_t)node.size, sizeof *masks, (void **)&masks);
@@ -186,8 +204,7 @@ io_status job_device_share_find(const job_comm *world, int requested_threads, jo
     job_comm_allgather(&node, &mask, masks, sizeof mask);
     *out = (job_device_share){.local_rank = node.rank, .local_size = node.size};
     find_limits(&out->quota_cpus, &out->memory_limit);
-    for (int r = 0; r < node.size; r++) CPU_OR(&mask, &mask, &masks[r]);
-    out->node_cpus = CPU_COUNT(&mask);
+    out->node_cpus = count_cpus(masks, node.size);
     out->n_threads = requested_threads > 0 ? requested_threads : job_threads_share(masks, node.size, node.rank, out->quota_cpus);
 done:
     io_free(&masks);
@@ -243,7 +260,7 @@ void job_memory_limit_apply(void)
 
 int job_threads_alone(int requested_threads)
 {
-    cpu_set_t mask;
+    job_cpus mask;
     double quota_cpus;
     uint64_t memory_limit;
 

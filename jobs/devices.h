@@ -14,9 +14,17 @@ double job_cgroup_cpus(const char *cgroup_text, const char *root);
 /* Bytes that the cgroup's memory limit allows, 0 when it sets none. */
 uint64_t job_cgroup_memory(const char *cgroup_text, const char *root);
 
+enum { JOB_CPU_SETS = 8 };
+
+/* CPUs by number: as many as Linux can be built for (8192, CONFIG_NR_CPUS). One cpu_set_t ends at 1024, and the kernel of a machine
+ * with more refuses to fill it. */
+typedef struct job_cpus {
+    cpu_set_t sets[JOB_CPU_SETS];
+} job_cpus;
+
 /* The share of one rank in CPUs: masks [n_ranks] are the affinity masks of the ranks on the node, each CPU divided by the ranks that may
  * use it; the quota divided by the ranks. At least 1. */
-int job_threads_share(const cpu_set_t *masks, int n_ranks, int rank, double quota_cpus);
+int job_threads_share(const job_cpus *masks, int n_ranks, int rank, double quota_cpus);
 
 typedef struct job_device_share {
     int n_threads; /* for this rank */

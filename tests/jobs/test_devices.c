@@ -26,18 +26,17 @@ static int make_root(void **state)
     return io_folder_create(root) == IO_OK ? 0 : -1;
 }
 
-static cpu_set_t mask_of(int first, int n)
+static job_cpus mask_of(int first, int n)
 {
-    cpu_set_t mask;
+    job_cpus mask = {0};
 
-    CPU_ZERO(&mask);
-    for (int i = first; i < first + n; i++) CPU_SET(i, &mask);
+    for (int i = first; i < first + n; i++) CPU_SET(i % CPU_SETSIZE, &mask.sets[i / CPU_SETSIZE]);
     return mask;
 }
 
 static void test_shared_mask_is_divided(void **state)
 {
-    const cpu_set_t masks[] = {mask_of(0, 8), mask_of(0, 8), mask_of(0, 8)};
+    const job_cpus masks[] = {mask_of(0, 8), mask_of(0, 8), mask_of(0, 8)};
 
     assert_int_equal(job_threads_share(masks, 1, 0, 0), 8);
     assert_int_equal(job_threads_share(masks, 2, 1, 0), 4);
@@ -46,7 +45,7 @@ static void test_shared_mask_is_divided(void **state)
 
 static void test_own_masks_are_not_divided(void **state)
 {
-    const cpu_set_t masks[] = {mask_of(0, 4), mask_of(4, 2)};
+    const job_cpus masks[] = {mask_of(0, 4), mask_of(4, 2)};
 
     assert_int_equal(job_threads_share(masks, 2, 0, 0), 4);
     assert_int_equal(job_threads_share(masks, 2, 1, 0), 2);
@@ -54,19 +53,30 @@ static void test_own_masks_are_not_divided(void **state)
 
 static void test_more_ranks_than_cpus(void **state)
 {
-    const cpu_set_t masks[] = {mask_of(0, 1), mask_of(0, 1), mask_of(0, 1)};
+    const job_cpus masks[] = {mask_of(0, 1), mask_of(0, 1), mask_of(0, 1)};
     assert_int_equal(job_threads_share(masks, 3, 0, 0), 1);
 }
 
 static void test_thirds_add_up(void **state)
 {
-    const cpu_set_t masks[] = {mask_of(0, 3), mask_of(0, 3), mask_of(0, 3)};
+    const job_cpus masks[] = {mask_of(0, 3), mask_of(0, 3), mask_of(0, 3)};
     assert_int_equal(job_threads_share(masks, 3, 0, 0), 1);
+}
+
+/* As on machines with more CPUs, or higher numbers of them, than cpu_set_t holds. */
+static void test_large_machine(void **state)
+{
+    const job_cpus masks[] = {mask_of(0, 1920), mask_of(0, 1920), mask_of(1000, 48), mask_of(8184, 8)};
+
+    assert_int_equal(job_threads_share(masks, 1, 0, 0), 1920);
+    assert_int_equal(job_threads_share(masks, 2, 1, 0), 960);
+    assert_int_equal(job_threads_share(masks + 2, 2, 0, 0), 48);
+    assert_int_equal(job_threads_share(masks + 2, 2, 1, 0), 8);
 }
 
 static void test_quota_limits(void **state)
 {
-    const cpu_set_t masks[] = {mask_of(0, 64), mask_of(0, 64)};
+    const job_cpus masks[] = {mask_of(0, 64), mask_of(0, 64)};
 
     assert_int_equal(job_threads_share(masks, 1, 0, 6.5), 6);
     assert_int_equal(job_threads_share(masks, 2, 0, 6), 3);
@@ -109,6 +119,7 @@ int main(void)
         cmocka_unit_test(test_own_masks_are_not_divided),
         cmocka_unit_test(test_more_ranks_than_cpus),
         cmocka_unit_test(test_thirds_add_up),
+        cmocka_unit_test(test_large_machine),
         cmocka_unit_test(test_quota_limits),
         cmocka_unit_test(test_cgroup_v2_smallest_of_all_levels),
         cmocka_unit_test(test_cgroup_v1),
