@@ -20,6 +20,7 @@
 enum {
     SPINS = 64,            /* tests before the first sleep: a message that is nearly here costs no sleep */
     SLEEP_NS = 500 * 1000, /* short against a slice, long against a system call */
+    PIECE_BYTES = 1 << 30,
     TEXT_BYTES = 1024
 };
 
@@ -136,39 +137,110 @@ void job_comm_rest(void)
     nanosleep(&pause, NULL);
 }
 
-void job_comm_wait(MPI_Request *request)
+bool job_comm_test(job_request *request)
 {
-    int is_done = 0;
+    int is_done = 1;
 
-    for (int i = 0; i < SPINS && !is_done; i++) MPI_Test(request, &is_done, MPI_STATUS_IGNORE);
-    while (!is_done) {
-        job_comm_rest();
-        MPI_Test(request, &is_done, MPI_STATUS_IGNORE);
-    }
+    if (request->is_open) MPI_Test(&request->handle, &is_done, MPI_STATUS_IGNORE);
+    if (is_done) request->is_open = false;
+    return is_done;
 }
 
-void job_comm_probe(const job_comm *comm, int from, int tag, MPI_Message *message, MPI_Status *found)
+void job_comm_wait(job_request *request)
 {
-    int is_here = 0;
+    for (int i = 0; i < SPINS; i++)
+        if (job_comm_test(request)) return;
+    while (!job_comm_test(request)) job_comm_rest();
+}
 
-    for (int i = 0; i < SPINS && !is_here; i++) MPI_Improbe(from, tag, comm->handle, &is_here, message, found);
+job_request job_comm_send_begin(const job_comm *comm, const void *bytes, size_t n_bytes, int to, int tag)
+{
+    job_request request = {.is_open = true};
+    MPI_Isend(bytes, (int)n_bytes, MPI_BYTE, to, tag, comm->handle, &request.handle);
+    return request;
+}
+
+job_request job_comm_receive_begin(const job_comm *comm, void *bytes, size_t n_bytes, int from, int tag)
+{
+    job_request request = {.is_open = true};
+    MPI_Irecv(bytes, (int)n_bytes, MPI_BYTE, from, tag, comm->handle, &request.handle);
+    return request;
+}
+
+job_request job_comm_bcast_begin(const job_comm *comm, void *bytes, size_t n_bytes, int root)
+{
+    job_request request = {.is_open = true};
+    MPI_Ibcast(bytes, (int)n_bytes, MPI_BYTE, root, comm->handle, &request.handle);
+    return request;
+}
+
+/* MPI counts in int: the bytes of the piece that begins at. No bytes at all are one empty piece. */
+static size_t cut_piece(size_t n_bytes, size_t at)
+{
+    return n_bytes - at < PIECE_BYTES ? n_bytes - at : PIECE_BYTES;
+}
+
+void job_comm_send(const job_comm *comm, const void *bytes, size_t n_bytes, int to, int tag)
+{
+    size_t at = 0;
+
+    do {
+        const size_t n = cut_piece(n_bytes, at);
+        job_request request = job_comm_send_begin(comm, (const char *)bytes + at, n, to, tag);
+        job_comm_wait(&request);
+        at += n;
+    } while (at < n_bytes);
+}
+
+void job_comm_receive(const job_comm *comm, void *bytes, size_t n_bytes, int from, int tag)
+{
+    size_t at = 0;
+
+    do {
+        const size_t n = cut_piece(n_bytes, at);
+        job_request request = job_comm_receive_begin(comm, (char *)bytes + at, n, from, tag);
+        job_comm_wait(&request);
+        at += n;
+    } while (at < n_bytes);
+}
+
+size_t job_comm_probe(const job_comm *comm, int from, int tag)
+{
+    MPI_Status found;
+    int is_here = 0, n_bytes = 0;
+
+    for (int i = 0; i < SPINS && !is_here; i++) MPI_Iprobe(from, tag, comm->handle, &is_here, &found);
     while (!is_here) {
         job_comm_rest();
-        MPI_Improbe(from, tag, comm->handle, &is_here, message, found);
+        MPI_Iprobe(from, tag, comm->handle, &is_here, &found);
     }
+    MPI_Get_count(&found, MPI_BYTE, &n_bytes);
+    return (size_t)n_bytes;
+}
+
+bool job_comm_take(const job_comm *comm, void *bytes, size_t n_bytes, int tag, int *from)
+{
+    MPI_Status found;
+    MPI_Message message;
+    int is_here = 0;
+
+    MPI_Improbe(MPI_ANY_SOURCE, tag, comm->handle, &is_here, &message, &found);
+    if (!is_here) return false;
+    MPI_Mrecv(bytes, (int)n_bytes, MPI_BYTE, &message, MPI_STATUS_IGNORE);
+    *from = found.MPI_SOURCE;
+    return true;
 }
 
 void job_comm_barrier(const job_comm *comm)
 {
-    MPI_Request request;
-    MPI_Ibarrier(comm->handle, &request);
+    job_request request = {.is_open = true};
+    MPI_Ibarrier(comm->handle, &request.handle);
     job_comm_wait(&request);
 }
 
 void job_comm_bcast(const job_comm *comm, void *bytes, size_t n_bytes, int root)
 {
-    MPI_Request request;
-    MPI_Ibcast(bytes, (int)n_bytes, MPI_BYTE, root, comm->handle, &request);
+    job_request request = job_comm_bcast_begin(comm, bytes, n_bytes, root);
     job_comm_wait(&request);
 }
 
@@ -192,8 +264,8 @@ io_status job_comm_bcast_text(const job_comm *comm, char **text, int root)
 
 void job_comm_sum(const job_comm *comm, int64_t *values, int n_values)
 {
-    MPI_Request request;
-    MPI_Iallreduce(MPI_IN_PLACE, values, n_values, MPI_INT64_T, MPI_SUM, comm->handle, &request);
+    job_request request = {.is_open = true};
+    MPI_Iallreduce(MPI_IN_PLACE, values, n_values, MPI_INT64_T, MPI_SUM, comm->handle, &request.handle);
     job_comm_wait(&request);
 }
 
@@ -213,8 +285,8 @@ bool job_comm_takes_device_memory(void)
 
 void job_comm_allgather(const job_comm *comm, const void *bytes, void *all, int n_bytes)
 {
-    MPI_Request request;
-    MPI_Iallgather(bytes, n_bytes, MPI_BYTE, all, n_bytes, MPI_BYTE, comm->handle, &request);
+    job_request request = {.is_open = true};
+    MPI_Iallgather(bytes, n_bytes, MPI_BYTE, all, n_bytes, MPI_BYTE, comm->handle, &request.handle);
     job_comm_wait(&request);
 }
 
@@ -225,13 +297,11 @@ bool job_all_ok(const job_comm *comm, io_status *status, int *culprit)
         char text[TEXT_BYTES];
     } verdict = {.status = *status};
     int first_bad = *status == IO_OK ? comm->size : comm->rank;
-    MPI_Request request;
+    job_request request = {.is_open = comm->size > 1};
 
     if (*status != IO_OK) snprintf(verdict.text, sizeof verdict.text, "%s", io_last_error_text()); /* the idle hook may fail too */
-    if (comm->size > 1) {
-        MPI_Iallreduce(MPI_IN_PLACE, &first_bad, 1, MPI_INT, MPI_MIN, comm->handle, &request);
-        job_comm_wait(&request);
-    }
+    if (comm->size > 1) MPI_Iallreduce(MPI_IN_PLACE, &first_bad, 1, MPI_INT, MPI_MIN, comm->handle, &request.handle);
+    job_comm_wait(&request);
     if (culprit) *culprit = first_bad;
     if (first_bad == comm->size) return true;
     if (comm->size == 1) return false;

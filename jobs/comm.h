@@ -1,6 +1,6 @@
-/* MPI, wrapped once. Only the main thread calls anything here but job_abort. The fatal error handler of MPI stays: a broken connection
- * ends the run. Waiting is calm: a rank that waits sleeps instead of burning its core, and runs the idle hook meanwhile, so that rank 0
- * hands out cases even while it waits. */
+/* MPI, wrapped once: no other file calls it. Only the main thread calls anything here but job_abort. The fatal error handler of MPI stays:
+ * a broken connection ends the run. Waiting is calm: a rank that waits sleeps instead of burning its core, and runs the idle hook
+ * meanwhile, so that rank 0 hands out cases even while it waits. */
 #ifndef JOBS_COMM_H
 #define JOBS_COMM_H
 
@@ -38,9 +38,28 @@ const char *job_comm_host(void);
 
 /* Called about every millisecond while the main thread waits for a message; NULL for none. It may receive and send, never wait. */
 void job_comm_set_idle(void (*idle)(void *context), void *context);
-/* Waits for one request (for a message to receive with MPI_Imrecv), calmly. */
-void job_comm_wait(MPI_Request *request);
-void job_comm_probe(const job_comm *comm, int from, int tag, MPI_Message *message, MPI_Status *found);
+/* A message under way; zero: none. The bytes are MPI's until job_comm_wait, or job_comm_test said true; both accept none. */
+typedef struct job_request {
+    MPI_Request handle;
+    bool is_open;
+} job_request;
+
+/* Waits calmly until it is done. */
+void job_comm_wait(job_request *request);
+/* Lets it advance; true when it is done. */
+bool job_comm_test(job_request *request);
+
+/* Return at once; at most INT_MAX bytes. The broadcast is collective. */
+job_request job_comm_send_begin(const job_comm *comm, const void *bytes, size_t n_bytes, int to, int tag);
+job_request job_comm_receive_begin(const job_comm *comm, void *bytes, size_t n_bytes, int from, int tag);
+job_request job_comm_bcast_begin(const job_comm *comm, void *bytes, size_t n_bytes, int root);
+/* Wait calmly; any number of bytes, which both sides know. */
+void job_comm_send(const job_comm *comm, const void *bytes, size_t n_bytes, int to, int tag);
+void job_comm_receive(const job_comm *comm, void *bytes, size_t n_bytes, int from, int tag);
+/* Waits calmly for a message, to be received next; its bytes. */
+size_t job_comm_probe(const job_comm *comm, int from, int tag);
+/* Takes the next message of this tag if one is here, at most n_bytes: true, and *from its sender. */
+bool job_comm_take(const job_comm *comm, void *bytes, size_t n_bytes, int tag, int *from);
 /* One round of such waiting, for loops of other kinds: runs the idle hook, then sleeps a moment. */
 void job_comm_rest(void);
 

@@ -9,7 +9,7 @@
 #include "jobs/exits.h"
 #include "jobs/stop.h"
 
-enum { TAG_RESULTS = 31, CHUNK_BYTES = 1 << 24 };
+enum { TAG_RESULTS = 31 };
 
 /* What travels of a measured item; behind it n_organs times (organ, overlap, values [n_columns]). */
 typedef struct result_head {
@@ -214,17 +214,6 @@ static void take_results(pipe_study *study, const uint8_t *bytes, size_t n_bytes
     }
 }
 
-static void transfer(const evaluate_run *run, int from, uint8_t *bytes, uint64_t n_bytes)
-{
-    for (uint64_t at = 0; at < n_bytes; at += CHUNK_BYTES) {
-        const int n = (int)(n_bytes - at < CHUNK_BYTES ? n_bytes - at : CHUNK_BYTES);
-        if (run->world.rank == 0)
-            MPI_Recv(bytes + at, n, MPI_BYTE, from, TAG_RESULTS, run->world.handle, MPI_STATUS_IGNORE);
-        else
-            MPI_Send(bytes + at, n, MPI_BYTE, 0, TAG_RESULTS, run->world.handle);
-    }
-}
-
 /* sizes [ranks] in bytes. */
 static io_status collect(evaluate_run *run, const uint64_t *sizes)
 {
@@ -235,7 +224,7 @@ static io_status collect(evaluate_run *run, const uint64_t *sizes)
     for (int r = 1; r < run->world.size; r++) largest = sizes[r] > largest ? sizes[r] : largest;
     if (io_alloc(largest, 1, (void **)&bytes) != IO_OK) job_abort(JOB_EXIT_RUN, "%s", io_last_error_text());
     for (int r = 1; r < run->world.size; r++) {
-        transfer(run, r, bytes, sizes[r]);
+        job_comm_receive(&run->world, bytes, sizes[r], r, TAG_RESULTS);
         take_results(run->study, bytes, sizes[r]);
     }
     io_free(&bytes);
@@ -253,7 +242,7 @@ io_status job_evaluate_gather(evaluate_run *run)
     if (run->world.rank == 0)
         status = collect(run, sizes);
     else
-        transfer(run, 0, run->results, own);
+        job_comm_send(&run->world, run->results, own, 0, TAG_RESULTS);
     io_free(&run->results);
     run->n_result_bytes = run->results_capacity = 0;
 done:

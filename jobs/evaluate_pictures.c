@@ -30,19 +30,15 @@ static void draw_picture(const evaluate_run *run, pipe_report_picture *picture)
 /* Rank r drew every size-th picture, beginning with its own number. */
 static io_status move_picture(const evaluate_run *run, int from, pipe_report_picture *picture)
 {
-    uint64_t n_bytes = picture->n_bytes;
-
     if (from == 0) return IO_OK;
     if (run->world.rank == from) {
-        MPI_Send(&n_bytes, 1, MPI_UINT64_T, 0, TAG_PICTURE, run->world.handle);
-        MPI_Send(picture->png, (int)n_bytes, MPI_BYTE, 0, TAG_PICTURE, run->world.handle);
+        job_comm_send(&run->world, picture->png, picture->n_bytes, 0, TAG_PICTURE);
         return IO_OK;
     }
-    MPI_Recv(&n_bytes, 1, MPI_UINT64_T, from, TAG_PICTURE, run->world.handle, MPI_STATUS_IGNORE);
-    if (io_alloc(n_bytes, 1, (void **)&picture->png) != IO_OK) return IO_ERR_MEMORY;
-    MPI_Recv(picture->png, (int)n_bytes, MPI_BYTE, from, TAG_PICTURE, run->world.handle, MPI_STATUS_IGNORE);
-    picture->n_bytes = n_bytes;
-    if (n_bytes == 0) io_free(&picture->png);
+    picture->n_bytes = job_comm_probe(&run->world, from, TAG_PICTURE);
+    if (io_alloc(picture->n_bytes, 1, (void **)&picture->png) != IO_OK) return IO_ERR_MEMORY;
+    job_comm_receive(&run->world, picture->png, picture->n_bytes, from, TAG_PICTURE);
+    if (picture->n_bytes == 0) io_free(&picture->png);
     return IO_OK;
 }
 

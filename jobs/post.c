@@ -25,15 +25,15 @@ struct job_post {
     job_post_events events;
     /* leaders: messages under way, a ring */
     news slots[N_SLOTS];
-    MPI_Request requests[N_SLOTS];
+    job_request requests[N_SLOTS];
     int next_slot;
     /* leaders: the answer */
     int64_t answer;
-    MPI_Request answer_request;
+    job_request answer_request;
     bool has_answer;
     /* rank 0 */
     int64_t *answers;             /* [world size] */
-    MPI_Request *answer_requests; /* [world size] */
+    job_request *answer_requests; /* [world size] */
     int n_leaders_left;
 };
 
@@ -57,8 +57,6 @@ done:
     post->queue = queue;
     if (events) post->events = *events;
     post->n_leaders_left = team->n_teams;
-    for (int i = 0; i < N_SLOTS; i++) post->requests[i] = MPI_REQUEST_NULL;
-    for (int i = 0; i < world->size; i++) post->answer_requests[i] = MPI_REQUEST_NULL;
     for (int t = 0; world->rank == 0 && t < team->n_teams; t++) (void)job_queue_next(queue);
     *out = post;
     return IO_OK;
@@ -92,7 +90,7 @@ static void answer(job_post *post, int leader)
     }
     job_comm_wait(&post->answer_requests[leader]); /* the answer before this one, long since taken */
     post->answers[leader] = next;
-    MPI_Isend(&post->answers[leader], 1, MPI_INT64_T, leader, TAG_ANSWER, post->comm.handle, &post->answer_requests[leader]);
+    post->answer_requests[leader] = job_comm_send_begin(&post->comm, &post->answers[leader], sizeof next, leader, TAG_ANSWER);
 }
 
 static void take(job_post *post, const news *message, int from)
@@ -117,22 +115,21 @@ static void send_news(job_post *post, const news *message)
     post->next_slot = (slot + 1) % N_SLOTS; /* before waiting: the idle hook may send too */
     job_comm_wait(&post->requests[slot]);
     post->slots[slot] = *message;
-    MPI_Isend(&post->slots[slot], (int)(message->kind == NEWS_OUTCOME ? sizeof(news) : offsetof(news, outcome)), MPI_BYTE, 0, TAG_NEWS,
-              post->comm.handle, &post->requests[slot]);
+    post->requests[slot] = job_comm_send_begin(&post->comm, &post->slots[slot],
+                                               message->kind == NEWS_OUTCOME ? sizeof(news) : offsetof(news, outcome), 0, TAG_NEWS);
 }
 
 void job_post_ask(job_post *post)
 {
     post->has_answer = false;
-    if (post->comm.rank != 0) MPI_Irecv(&post->answer, 1, MPI_INT64_T, 0, TAG_ANSWER, post->comm.handle, &post->answer_request);
+    if (post->comm.rank != 0) post->answer_request = job_comm_receive_begin(&post->comm, &post->answer, sizeof post->answer, 0, TAG_ANSWER);
     send_news(post, &(news){.kind = NEWS_ASK});
 }
 
 bool job_post_answer(job_post *post, int64_t *next)
 {
-    int is_here = post->has_answer;
+    const bool is_here = post->has_answer || (post->comm.rank != 0 && job_comm_test(&post->answer_request));
 
-    if (!is_here && post->comm.rank != 0) MPI_Test(&post->answer_request, &is_here, MPI_STATUS_IGNORE);
     if (is_here) *next = post->answer;
     return is_here;
 }
@@ -160,16 +157,9 @@ void job_post_leave(job_post *post)
 void job_post_serve(job_post *post)
 {
     news message;
-    MPI_Status found;
-    MPI_Message handle;
-    int is_here = 1;
+    int from;
 
-    while (is_here) {
-        MPI_Improbe(MPI_ANY_SOURCE, TAG_NEWS, post->comm.handle, &is_here, &handle, &found);
-        if (!is_here) return;
-        MPI_Mrecv(&message, (int)sizeof message, MPI_BYTE, &handle, MPI_STATUS_IGNORE);
-        take(post, &message, found.MPI_SOURCE);
-    }
+    while (job_comm_take(&post->comm, &message, sizeof message, TAG_NEWS, &from)) take(post, &message, from);
 }
 
 bool job_post_all_left(const job_post *post)

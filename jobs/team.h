@@ -32,8 +32,7 @@ io_status job_team_gather(const job_team *team, const int64_t *ks, const void *m
 /* The announcement of the next case by the leader to its team. */
 typedef struct job_announcement {
     int64_t value;
-    MPI_Request request;
-    bool is_open;
+    job_request request;
 } job_announcement;
 
 /* Collective over the team; returns at once. Members call it early, the leader when it knows the value. */
