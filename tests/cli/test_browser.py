@@ -12,7 +12,7 @@ import unittest
 import zlib
 
 import samed
-import test_evaluate
+import study
 import test_train
 
 BROWSER = next((found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None)
@@ -78,9 +78,9 @@ def colours(file):
 class Browser(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.study = test_evaluate.make_study(samed.path("browser"))
+        cls.study = study.make_study(samed.path("browser"))
         cls.out = samed.path("browser.out")
-        samed.check(test_evaluate.evaluate(*cls.study, cls.out, "--convention", "all"))
+        samed.check(study.evaluate(*cls.study, cls.out, "--convention", "all"))
         cls.page = os.path.join(cls.out, "report.html")
 
     def run_script(self, script, *options, media="@media print"):
@@ -109,8 +109,8 @@ class Browser(unittest.TestCase):
     def test_tables_are_not_cut(self):
         """The widest there are, with distances in voxels and a comparison, on a common screen and on A4 across (273 mm are 1032 pixels)."""
         first = samed.path("wide.first")
-        samed.check(test_evaluate.evaluate(*self.study, first, "--convention", "all", "--voxels"))
-        samed.check(test_evaluate.evaluate(*self.study, samed.path("wide"), "--convention", "all", "--voxels", "--compare", first))
+        samed.check(study.evaluate(*self.study, first, "--convention", "all", "--voxels"))
+        samed.check(study.evaluate(*self.study, samed.path("wide"), "--convention", "all", "--voxels", "--compare", first))
         self.page = samed.path("wide", "report.html")
         for width, media in ((1300, "@media print"), (1032, "@media all")):
             page = self.run_script("""

@@ -5,7 +5,7 @@ import shutil
 import unittest
 
 import samed
-from test_evaluate import ORGANS, make_study, paint, read_metrics, read_summary, write_labels
+from study import ORGANS, make_study, paint, read_metrics, read_summary, write_labels
 
 
 def run_evaluate(study, out, *options, ranks=0):

@@ -6,7 +6,7 @@ import unittest
 
 import samed
 import test_train
-from test_train import arguments, log_of, train, weights_of
+from test_train import log_of, train, weights_of
 
 NO_BF16 = "needs a CPU with bf16 products"
 
