@@ -160,6 +160,7 @@ static void run_items(evaluate_run *run, pipe_metrics_scratch *scratch)
         item = wait_answer(run);
     }
     job_post_leave(run->post);
+    run->has_told_stop = true; /* too late to matter: no message may be sent behind the leaving */
     while (run->world.rank == 0 && !job_post_all_left(run->post)) {
         job_evaluate_poll(run);
         job_comm_rest();

@@ -205,14 +205,28 @@ static io_status load_pair(voxel_sink *sink, char sha256[65])
     return status;
 }
 
+/* A fault of the case (not IO_ERR_MEMORY): a few bytes of a compressed file can claim more voxels than this process may hold. */
+static io_status check_memory(const io_grid *grid, size_t n_bytes)
+{
+    const uint64_t limit = io_memory_limit();
+
+    if (n_bytes <= limit) return IO_OK;
+    return IO_FAIL(IO_ERR_RANGE,
+                   "the label map's %lldx%lldx%lld voxels take %zu bytes, samed may use %llu here; if its header is right use a larger "
+                   "machine or ask for more memory",
+                   (long long)grid->dims[0], (long long)grid->dims[1], (long long)grid->dims[2], n_bytes, (unsigned long long)limit);
+}
+
 static io_status allocate(pipe_label_volume *volume, const io_grid *grid, size_t n_organs)
 {
-    size_t n = 1;
+    size_t n = 1, n_bytes;
 
     for (int a = 0; a < 3; a++) IO_TRY(io_size_mul(n, (size_t)grid->dims[a], &n));
     volume->grid = *grid;
     volume->n_voxels = (int64_t)n;
     volume->organ_bytes = n_organs > 255 ? 2 : 1;
+    IO_TRY(io_size_mul(n, (size_t)volume->organ_bytes, &n_bytes));
+    IO_TRY(check_memory(grid, n_bytes));
     return io_alloc(n, (size_t)volume->organ_bytes, &volume->organs);
 }
 
@@ -232,9 +246,11 @@ static io_status read_file(voxel_sink *sink, char sha256[65])
 {
     io_nifti_info info;
     pipe_label_volume *volume = sink->volume;
+    io_status status = IO_OK;
 
     IO_TRY(io_nifti_read_info(sink->path, &info));
-    if (!volume->organs) IO_TRY(allocate(volume, &info.grid, pipe_organ_count(sink->map->labels)));
+    if (!volume->organs) status = allocate(volume, &info.grid, pipe_organ_count(sink->map->labels));
+    if (status != IO_OK) return io_fail_context(status, "%s", sink->path);
     if (pipe_grid_compare(&volume->grid, &info.grid, 1e-3) != IO_OK)
         return io_fail_context(IO_ERR_MISMATCH, "%s: lies on another grid than the masks beside it", sink->path);
     sink->slope = info.slope;

@@ -97,13 +97,9 @@ io_status pipe_report_compare_csv(const pipe_report *report)
     return pipe_text_commit(&text);
 }
 
-/* A cell of a tab-separated table: what would break the table becomes a blank. */
 static void add_cell(pipe_text *text, const char *cell, char end)
 {
-    for (const char *c = cell; *c; c++) {
-        const char plain = (unsigned char)*c < 32 ? ' ' : *c;
-        pipe_text_add_bytes(text, &plain, 1);
-    }
+    pipe_text_add_line(text, cell);
     pipe_text_add_bytes(text, &end, 1);
 }
 

@@ -347,7 +347,7 @@ io_status pipe_report_latex(const pipe_report *report)
 
     IO_TRY(pipe_text_open(report->folder, "table.tex", &text));
     pipe_text_add(text, "%% Made by samed %s; needs \\usepackage{booktabs}.\n%% ", report->version);
-    pipe_text_add_bytes(text, report->command, strcspn(report->command, "\r\n"));
+    pipe_text_add_line(text, report->command);
     pipe_text_add(text, "\n\n");
     for (int i = 0; i < study->options.n_conventions; i++) add_compact(text, report, study->options.order[i]);
     if (study->options.conventions >> PIPE_SAMED & 1 && find_paper_organs(study->labels, organs)) add_paper(text, report, organs);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "io/file.h"
+#include "io/json.h"
 #include "io/memory.h"
 
 enum { BLOCK_BYTES = 1 << 16 };
@@ -125,16 +126,40 @@ void pipe_text_add_csv(pipe_text *text, const char *field)
     pipe_text_add_bytes(text, "\"", 1);
 }
 
+/* The character that begins here; returns where the next one does. */
+static const char *add_character(pipe_text *text, const char *c)
+{
+    const size_t n = io_json_character_bytes((const uint8_t *)c);
+
+    if (n > 0)
+        pipe_text_add_bytes(text, c, n);
+    else
+        pipe_text_add_bytes(text, "\xef\xbf\xbd", 3); /* U+FFFD */
+    return c + (n ? n : 1);
+}
+
+void pipe_text_add_line(pipe_text *text, const char *plain)
+{
+    for (const char *c = plain, *next; *c; c = next) {
+        next = c + 1;
+        if ((unsigned char)*c < 32)
+            pipe_text_add_bytes(text, " ", 1);
+        else
+            next = add_character(text, c);
+    }
+}
+
 void pipe_text_add_html(pipe_text *text, const char *plain)
 {
-    for (const char *c = plain; *c; c++) {
+    for (const char *c = plain, *next; *c; c = next) {
+        next = c + 1;
         switch (*c) {
         case '&': pipe_text_add_bytes(text, "&amp;", 5); break;
         case '<': pipe_text_add_bytes(text, "&lt;", 4); break;
         case '>': pipe_text_add_bytes(text, "&gt;", 4); break;
         case '"': pipe_text_add_bytes(text, "&quot;", 6); break;
         case '\'': pipe_text_add_bytes(text, "&#39;", 5); break;
-        default: pipe_text_add_bytes(text, c, 1);
+        default: next = add_character(text, c);
         }
     }
 }
@@ -142,14 +167,15 @@ void pipe_text_add_html(pipe_text *text, const char *plain)
 void pipe_text_add_json(pipe_text *text, const char *plain)
 {
     pipe_text_add_bytes(text, "\"", 1);
-    for (const char *c = plain; *c; c++) {
+    for (const char *c = plain, *next; *c; c = next) {
         const unsigned char byte = (unsigned char)*c;
+        next = c + 1;
         if (byte < 32 || byte == 127 || byte == '<')
             pipe_text_add(text, "\\u%04x", byte);
         else if (byte == '"' || byte == '\\')
             pipe_text_add(text, "\\%c", byte);
         else
-            pipe_text_add_bytes(text, c, 1);
+            next = add_character(text, c);
     }
     pipe_text_add_bytes(text, "\"", 1);
 }

@@ -17,7 +17,10 @@ void pipe_text_add_bytes(pipe_text *text, const void *bytes, size_t n_bytes);
 void pipe_text_add_number(pipe_text *text, double number);
 /* At most digits significant digits, without trailing zeros. */
 void pipe_text_add_rounded(pipe_text *text, double number, int digits);
-/* A field of a comma-separated table, quoted where RFC 4180 asks for it. */
+/* One line, or a cell of a tab-separated table: control characters become blanks. File names may hold any bytes, and a text that was cut
+ * short half a character: here, in HTML and in JSON what is no UTF-8 becomes U+FFFD, because readers refuse the whole file otherwise. */
+void pipe_text_add_line(pipe_text *text, const char *plain);
+/* A field of a comma-separated table, quoted where RFC 4180 asks for it; its bytes are kept, so that it still names a file. */
 void pipe_text_add_csv(pipe_text *text, const char *field);
 /* With &, <, >, " and ' as entities; also good inside of attributes. */
 void pipe_text_add_html(pipe_text *text, const char *plain);

@@ -38,6 +38,34 @@ class Failures(unittest.TestCase):
         samed.check(evaluate(reference, prediction, labels, samed.path("bad.more"), "--round", "--resample", "nearest"), 3)
         self.assertEqual({key[0] for key in read_metrics(samed.path("bad.more"))}, {"a3", "a4", "a5", "a6"})
 
+    def test_a_damaged_header_fails_its_case_only(self):
+        reference, prediction, labels = make_study(samed.path("huge"), 3)
+        huge = os.path.join(prediction, "a1_0000_dseg.nii.gz")
+        write_labels(huge, [0], dims=(32767, 32767, 1000), code="<u1", datatype=2)
+        os.truncate(huge, 1 << 30)  # a hole: as long as a gzip file of 10^12 bytes can be, so that only memory speaks against it
+        for ranks in (0, 2):
+            samed.check(evaluate(reference, prediction, labels, samed.path("huge.out"), ranks=ranks), 3)
+            rows = samed.table(samed.path("huge.out", "failed.tsv"))
+            self.assertEqual([(row["case"], row["stage"], row["reason"]) for row in rows], [("a1", "prediction", "range")])
+            self.assertIn("a1_0000_dseg.nii.gz: the label map's 32767x32767x1000 voxels take", rows[0]["text"])
+            self.assertEqual({key[0] for key in read_metrics(samed.path("huge.out"))}, {"a0", "a2"})
+
+    def test_file_names_of_any_bytes(self):
+        reference, prediction, labels = make_study(samed.path("bytes"), 3)
+        latin = "Dr\udcfcse"  # 0xfc, no UTF-8
+        os.rename(os.path.join(reference, "a1.nii.gz"), os.path.join(reference, latin + ".nii.gz"))
+        os.rename(os.path.join(prediction, "a1_0000_dseg.nii.gz"), os.path.join(prediction, latin + ".nii.gz"))
+        with open(os.path.join(reference, "a2.nii.gz"), "wb") as stream:
+            stream.write(b"no image")
+        os.rename(os.path.join(reference, "a2.nii.gz"), os.path.join(reference, "a2" + latin + ".nii.gz"))
+        out = samed.path("bytes.out")
+        samed.check(evaluate(reference, prediction, labels, out, "--nnunet", "--latex"), 3)
+        for name in ("summary.json", "nnunet/summary.json", "report.html", "failed.tsv", "table.tex"):
+            with open(os.path.join(out, name), encoding="utf-8") as stream:
+                text = stream.read()
+            self.assertEqual("Dr\ufffdse" in text, name != "table.tex", name)
+        self.assertEqual([case["case"] for case in samed.read_json(out, "summary.json")["cases"]][0], "Dr\ufffdse")
+
     def test_nothing_valid(self):
         reference, prediction, labels = make_study(samed.path("none"), 2)
         shutil.rmtree(prediction)

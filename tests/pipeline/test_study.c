@@ -308,6 +308,16 @@ static void test_text_keeps_to_its_file(void **state)
     check_ok(pipe_text_commit(&text));
     read_back("\"a\"\"b,c\"plain&lt;b&gt;&amp;&#39;&quot;\"\\u003c/script>\\\"\\\\\\u000a\"0.10.3333333333333333nanTWFuTWE=TQ==");
     assert_null(text);
+    check_ok(pipe_text_open(".", "text.out", &text)); /* Latin-1, half a character at the end, an encoded surrogate; and what is right */
+    pipe_text_add_json(text, "Dr\xfcse \xc3");
+    pipe_text_add_html(text, "Dr\xfcse \xed\xa0\x80<");
+    pipe_text_add_line(text, "a\tb\xf0\x9f\n");
+    pipe_text_add_json(text, "Dr\xc3\xbcse \xf0\x9f\xab\x80");
+    check_ok(pipe_text_commit(&text));
+    read_back("\"Dr\xef\xbf\xbdse \xef\xbf\xbd\""
+              "Dr\xef\xbf\xbdse \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd&lt;"
+              "a b\xef\xbf\xbd\xef\xbf\xbd "
+              "\"Dr\xc3\xbcse \xf0\x9f\xab\x80\"");
     check_fails(IO_ERR_NOT_FOUND, pipe_text_open("no_such_folder", "text.out", &text));
 }
 
