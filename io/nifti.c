@@ -30,6 +30,11 @@ bool io_nifti_is_name(const char *path)
     return find_suffix(path, single_suffixes) || find_suffix(path, header_suffixes) || find_suffix(path, image_suffixes);
 }
 
+bool io_nifti_is_volume_name(const char *path)
+{
+    return io_nifti_is_name(path) && !find_suffix(path, image_suffixes);
+}
+
 /* An open file (or pair of files) with its checked header, the data stream standing where voxels may be skipped to. */
 typedef struct source {
     const char *name; /* borrowed; for messages */

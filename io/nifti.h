@@ -26,6 +26,8 @@ typedef struct io_nifti_info {
 
 /* True for a name that io_nifti_read takes: .nii .nii.gz .nii.zst .hdr .hdr.gz .img .img.gz */
 bool io_nifti_is_name(const char *path);
+/* The same but for .img and .img.gz, which stand behind their headers: one name per volume of a folder. */
+bool io_nifti_is_volume_name(const char *path);
 
 /* Header only. Everything that io_nifti_read would refuse about the header is refused here too. */
 io_status io_nifti_read_info(const char *path, io_nifti_info *out);

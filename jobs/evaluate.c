@@ -218,9 +218,8 @@ static io_status measure_all(evaluate_run *run)
 /* Rank 0 knows how it went; all leave with the same code. */
 static int choose_exit(const evaluate_run *run)
 {
-    size_t n_done = 0;
+    const size_t n_done = pipe_study_count_done(run->study);
 
-    for (size_t i = 0; i < run->study->n_cases; i++) n_done += run->study->cases[i].is_done;
     if (n_done == 0) return JOB_EXIT_NOTHING;
     return n_done == run->study->n_cases ? JOB_EXIT_DONE : JOB_EXIT_CASES;
 }

@@ -126,12 +126,6 @@ static void set_conventions(struct argp_state *state, const char *text, pipe_stu
     if (study->n_conventions == 0) job_options_fail(state, "--convention: expected names, found '%s'", text);
 }
 
-static int compare_numbers(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static void set_tolerances(struct argp_state *state, const char *text, pipe_study_options *study)
 {
     char copy[256], *rest = copy;
@@ -147,7 +141,7 @@ static void set_tolerances(struct argp_state *state, const char *text, pipe_stud
         study->tolerances_mm[study->n_tolerances++] = mm;
     }
     if (study->n_tolerances == 0) job_options_fail(state, "--tolerance: expected distances in mm, found '%s'", text);
-    qsort(study->tolerances_mm, (size_t)study->n_tolerances, sizeof *study->tolerances_mm, compare_numbers);
+    qsort(study->tolerances_mm, (size_t)study->n_tolerances, sizeof *study->tolerances_mm, pipe_compare_doubles);
     for (int i = 1; i < study->n_tolerances; i++)
         if (study->tolerances_mm[i] == study->tolerances_mm[i - 1]) job_options_fail(state, "--tolerance: '%s' names one twice", text);
 }

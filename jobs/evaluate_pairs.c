@@ -116,12 +116,6 @@ static bool has_masks(const char *folder)
     return has_any;
 }
 
-/* An image file of a pair stands behind its header. */
-static bool is_case_file(const char *name)
-{
-    return io_nifti_is_name(name) && !io_path_has_suffix(name, ".img") && !io_path_has_suffix(name, ".img.gz");
-}
-
 static io_status add_folder(entries *e, const char *folder)
 {
     io_status status = IO_OK;
@@ -134,7 +128,8 @@ static io_status add_folder(entries *e, const char *folder)
         if (names[i][0] == '.') continue;
         io_free(&path);
         IO_TRY_GOTO(status, done, io_path_join(folder, names[i], &path));
-        if (io_folder_exists(path) ? has_masks(path) : is_case_file(names[i])) IO_TRY_GOTO(status, done, add_entry(e, path, names[i]));
+        if (io_folder_exists(path) ? has_masks(path) : io_nifti_is_volume_name(names[i]))
+            IO_TRY_GOTO(status, done, add_entry(e, path, names[i]));
     }
     if (e->n == n_before) status = IO_FAIL(IO_ERR_NOT_FOUND, "%s: there is neither a NIfTI file nor a folder of masks in it", folder);
 done:

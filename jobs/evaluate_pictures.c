@@ -49,11 +49,9 @@ io_status job_evaluate_pictures(const evaluate_run *run, pipe_report_picture **o
     pipe_report_picture *pictures = NULL;
 
     status = io_alloc(run->study->n_cases, sizeof *order, (void **)&order);
-    if (status == IO_OK) {
-        n = pipe_report_rank_cases(run->study, order);
-        if (n > (size_t)run->options->n_worst) n = (size_t)run->options->n_worst;
-        status = io_alloc(n, sizeof *pictures, (void **)&pictures);
-    }
+    if (status == IO_OK) status = pipe_report_rank_cases(run->study, order, &n);
+    if (n > (size_t)run->options->n_worst) n = (size_t)run->options->n_worst;
+    if (status == IO_OK) status = io_alloc(n, sizeof *pictures, (void **)&pictures);
     if (!job_all_ok(&run->world, &status, NULL)) goto done;
     for (size_t i = 0; i < n; i++) {
         pictures[i].index = order[i];

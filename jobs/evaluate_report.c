@@ -76,7 +76,7 @@ done:
     return status;
 }
 
-static io_status write_run_json(const evaluate_run *run, int64_t n_done)
+static io_status write_run_json(const evaluate_run *run, size_t n_done)
 {
     io_status status = IO_OK;
     io_json *root = NULL;
@@ -142,18 +142,14 @@ static void warn_of_labels(const evaluate_run *run)
 static io_status write_report(const evaluate_run *run, const pipe_report *report)
 {
     char *path = NULL, differences[400] = "";
-    int64_t n_done = 0, n_notes = 0;
+    const size_t n_done = pipe_study_count_done(run->study), n_notes = pipe_study_count_notes(run->study);
     io_status status;
 
-    for (size_t i = 0; i < run->study->n_cases; i++) {
-        n_done += run->study->cases[i].is_done;
-        n_notes += run->study->cases[i].is_done && *run->study->cases[i].note;
-    }
     if (n_notes > 0)
-        io_log(IO_LOG_WARN, "%lld cases hold labels that %s does not name, or were changed on the way: see the notes in summary.json",
-               (long long)n_notes, run->labels_source);
+        io_log(IO_LOG_WARN, "%zu cases hold labels that %s does not name, or were changed on the way: see the notes in summary.json",
+               n_notes, run->labels_source);
     if (n_done > 0 && n_done < PIPE_FEW_CASES)
-        io_log(IO_LOG_WARN, "only %lld cases measured: confidence intervals and p-values of fewer than %d say little", (long long)n_done,
+        io_log(IO_LOG_WARN, "only %zu cases measured: confidence intervals and p-values of fewer than %d say little", n_done,
                PIPE_FEW_CASES);
     warn_of_labels(run);
     if (report->other) pipe_other_report_differences(run->study, report->other, differences, sizeof differences);
@@ -161,11 +157,10 @@ static io_status write_report(const evaluate_run *run, const pipe_report *report
     IO_TRY(write_tables(run, report));
     IO_TRY(write_run_json(run, n_done));
     IO_TRY(io_path_join(run->options->output, "done", &path));
-    status = io_file_write_text(path, n_done == (int64_t)run->study->n_cases ? "0\n" : n_done ? "3\n" : "4\n");
+    status = io_file_write_text(path, n_done == run->study->n_cases ? "0\n" : n_done ? "3\n" : "4\n");
     io_free(&path);
     if (status == IO_OK)
-        io_log(IO_LOG_INFO, "%lld of %zu cases measured; the report is in %s", (long long)n_done, run->study->n_cases,
-               run->options->output);
+        io_log(IO_LOG_INFO, "%zu of %zu cases measured; the report is in %s", n_done, run->study->n_cases, run->options->output);
     return status;
 }
 

@@ -288,8 +288,7 @@ static io_status read_masks(voxel_sink *sink, const char *folder)
     IO_TRY_GOTO(status, done, io_hash_create(&hash));
     IO_TRY_GOTO(status, done, io_folder_list(folder, &names, &n_names));
     for (size_t i = 0; i < n_names; i++)
-        if (names[i][0] != '.' && io_nifti_is_name(names[i]) && !io_path_has_suffix(names[i], ".img"))
-            IO_TRY_GOTO(status, done, read_mask(sink, folder, names[i], hash));
+        if (names[i][0] != '.' && io_nifti_is_volume_name(names[i])) IO_TRY_GOTO(status, done, read_mask(sink, folder, names[i], hash));
     if (!sink->volume->organs)
         status = IO_FAIL(IO_ERR_NOT_FOUND, "%s: none of its files is named after an organ of the label table; rename them or give --map",
                          folder);

@@ -58,8 +58,8 @@ const pipe_empty_rule *pipe_column_rules(const pipe_study *study, const pipe_col
 /* Why the labels of an organ may be wrong: it never occurs on a side, or both sides never meet. NULL when nothing is odd. Static text. */
 const char *pipe_report_doubt(const pipe_study *study, size_t organ);
 
-/* Cases that were measured and differ from their reference, worst first: by the mean over the organs of the main convention's DSC with missed organs as 0, then by id.
- * order [n_cases] receives indices; returns how many. */
-size_t pipe_report_rank_cases(const pipe_study *study, size_t *order);
+/* Cases that were measured and differ from their reference, worst first: by the mean over the organs of the main convention's DSC with
+ * missed organs as 0, then by id. order [n_cases] receives *n indices. Fails for lack of memory only. */
+io_status pipe_report_rank_cases(const pipe_study *study, size_t *order, size_t *n);
 
 #endif

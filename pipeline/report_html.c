@@ -51,14 +51,6 @@ const pipe_cell_summary *pipe_html_summary(const pipe_report *report, size_t row
     return &report->summary->cells[row * report->summary->n_columns + column];
 }
 
-static size_t count_done(const pipe_study *study)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < study->n_cases; i++) n += study->cases[i].is_done;
-    return n;
-}
-
 static void add_head(pipe_text *text, const pipe_report *report)
 {
     pipe_text_add(text,
@@ -129,7 +121,7 @@ static void add_header(pipe_text *text, const pipe_report *report)
     const pipe_study *study = report->study;
     const pipe_organ_counts *all = &report->summary->counts[study->n_organs];
     const int main_convention = study->options.order[0];
-    const size_t n_done = count_done(study);
+    const size_t n_done = pipe_study_count_done(study);
     const pipe_case_counts counts = pipe_study_count_cases(study);
     char words[300];
 
@@ -304,7 +296,7 @@ io_status pipe_report_html(const pipe_report *report)
     pipe_html_failed(text, report);
     IO_TRY_GOTO(status, done, add_results(text, report));
     pipe_html_compare(text, report);
-    pipe_html_worst(text, report);
+    IO_TRY_GOTO(status, done, pipe_html_worst(text, report));
     add_long_table(text, report->study);
     IO_TRY_GOTO(status, done, pipe_html_volumes(text, report));
     pipe_html_rules(text, report);

@@ -24,10 +24,10 @@ io_status pipe_html_volumes(pipe_text *text, const pipe_report *report);
 
 /* Sections. */
 void pipe_html_convention(pipe_text *text, const pipe_report *report, int convention); /* its tables */
-void pipe_html_compare(pipe_text *text, const pipe_report *report); /* nothing without another report */
+void pipe_html_compare(pipe_text *text, const pipe_report *report);                    /* nothing without another report */
 void pipe_html_rules(pipe_text *text, const pipe_report *report);
 void pipe_html_failed(pipe_text *text, const pipe_report *report);
-void pipe_html_worst(pipe_text *text, const pipe_report *report);
-void pipe_html_data(pipe_text *text, const pipe_report *report); /* the long table's values, for the script */
+io_status pipe_html_worst(pipe_text *text, const pipe_report *report); /* fails for lack of memory only */
+void pipe_html_data(pipe_text *text, const pipe_report *report);       /* the long table's values, for the script */
 
 #endif

@@ -36,12 +36,6 @@ static void choose_ticks(scale *s, double low, double high, int n)
     s->high = ceil(high / s->step - 1e-9) * s->step;
 }
 
-static int compare_numbers(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 /* Finite values of a row, ascending: sorted [n_cases]. */
 static size_t sort_row(const pipe_study *study, size_t row, size_t column, double *sorted)
 {
@@ -50,7 +44,7 @@ static size_t sort_row(const pipe_study *study, size_t row, size_t column, doubl
     pipe_study_row_values(study, row, column, sorted);
     for (size_t i = 0; i < study->n_cases; i++)
         if (isfinite(sorted[i])) sorted[n++] = sorted[i];
-    qsort(sorted, n, sizeof *sorted, compare_numbers);
+    qsort(sorted, n, sizeof *sorted, pipe_compare_doubles);
     return n;
 }
 

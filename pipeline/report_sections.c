@@ -356,9 +356,8 @@ void pipe_html_rules(pipe_text *text, const pipe_report *report)
 /* What was left out or changed on the way is said before any number: the notes of cases, a few in full. */
 static void add_notes(pipe_text *text, const pipe_study *study)
 {
-    size_t n_notes = 0;
+    size_t n_notes = pipe_study_count_notes(study);
 
-    for (size_t i = 0; i < study->n_cases; i++) n_notes += study->cases[i].is_done && *study->cases[i].note;
     if (n_notes == 0) return;
     pipe_text_add(text,
                   "<details class=\"notice\"><summary>%zu measured case%s with a note: labels without a name count as background, masks "
@@ -380,15 +379,14 @@ static void add_notes(pipe_text *text, const pipe_study *study)
 void pipe_html_failed(pipe_text *text, const pipe_report *report)
 {
     const pipe_study *study = report->study;
-    size_t n_failed = 0;
+    const size_t n_done = pipe_study_count_done(study), n_failed = study->n_cases - n_done;
 
-    for (size_t i = 0; i < study->n_cases; i++) n_failed += !study->cases[i].is_done;
     add_notes(text, study);
-    if (study->n_cases - n_failed < PIPE_FEW_CASES)
+    if (n_done < PIPE_FEW_CASES)
         pipe_text_add(text,
                       "<p class=\"notice\">Too few cases for statistics: %zu measured. Intervals and p-values of fewer than %d cases say "
                       "little; a bootstrap of so few is too narrow.</p>\n",
-                      study->n_cases - n_failed, PIPE_FEW_CASES);
+                      n_done, PIPE_FEW_CASES);
     if (n_failed == 0) return;
     pipe_text_add(text,
                   "<div class=\"notice\"><b>%zu of %zu cases could not be measured</b> and are in no number below.\n<div "
@@ -505,25 +503,32 @@ static void add_legend(pipe_text *text, const pipe_study *study)
     pipe_text_add(text, "</p>\n");
 }
 
-static size_t count_different(const pipe_study *study)
+static io_status count_different(const pipe_study *study, size_t *n)
 {
-    size_t *order = NULL, n = 0;
+    size_t *order = NULL;
+    io_status status;
 
-    if (io_alloc(study->n_cases, sizeof *order, (void **)&order) == IO_OK) n = pipe_report_rank_cases(study, order);
+    IO_TRY(io_alloc(study->n_cases, sizeof *order, (void **)&order));
+    status = pipe_report_rank_cases(study, order, n);
     io_free(&order);
-    return n;
+    return status;
 }
 
-void pipe_html_worst(pipe_text *text, const pipe_report *report)
+io_status pipe_html_worst(pipe_text *text, const pipe_report *report)
 {
-    const size_t n = count_different(report->study);
     ranked_organ *order = NULL;
+    size_t n;
 
+    IO_TRY(count_different(report->study, &n));
     pipe_text_add(text, "<h2 id=\"worst\">Worst cases</h2>\n");
-    if (report->n_pictures == 0 || io_alloc(report->study->n_organs, sizeof *order, (void **)&order) != IO_OK) {
-        pipe_text_add(text, "<p class=\"soft\">%s</p>\n", n ? "None asked for." : "No measured case differs from its reference.");
-        return;
+    if (report->n_pictures == 0) {
+        pipe_text_add(text, "<p class=\"soft\">%s</p>\n",
+                      n > 0                                       ? "None asked for."
+                      : pipe_study_count_done(report->study) == 0 ? "No case could be measured."
+                                                                  : "No measured case differs from its reference.");
+        return IO_OK;
     }
+    IO_TRY(io_alloc(report->study->n_organs, sizeof *order, (void **)&order));
     pipe_text_add(text,
                   "<p>%zu of %zu case%s that differ%s from the reference, by the mean DSC over the organs that reference or prediction "
                   "have. Each plane is the one where most voxels differ, all at one scale; the patient's right is on the left.</p>\n",
@@ -531,4 +536,5 @@ void pipe_html_worst(pipe_text *text, const pipe_report *report)
     add_legend(text, report->study);
     for (size_t i = 0; i < report->n_pictures; i++) add_card(text, report, i, order);
     io_free(&order);
+    return IO_OK;
 }

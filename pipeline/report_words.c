@@ -46,18 +46,17 @@ const pipe_empty_rule *pipe_column_rules(const pipe_study *study, const pipe_col
 
 const char *pipe_report_doubt(const pipe_study *study, size_t organ)
 {
-    size_t n_done = 0, n_reference = 0, n_prediction = 0, n_both = 0, n_meet = 0;
+    size_t n_reference = 0, n_prediction = 0, n_both = 0, n_meet = 0;
 
     for (size_t i = 0; i < study->n_cases; i++) {
         const pipe_overlap *overlap = &study->overlaps[i * study->n_organs + organ];
         if (!study->cases[i].is_done) continue;
-        n_done++;
         n_reference += overlap->n_reference > 0;
         n_prediction += overlap->n_prediction > 0;
         n_both += overlap->n_reference > 0 && overlap->n_prediction > 0;
         n_meet += overlap->n_both > 0;
     }
-    if (n_done == 0) return NULL;
+    if (pipe_study_count_done(study) == 0) return NULL;
     if (n_reference == 0 && n_prediction == 0) return "never occurs, neither in a reference nor in a prediction";
     if (n_reference == 0) return "never occurs in a reference";
     if (n_prediction == 0) return "never occurs in a prediction";
@@ -93,18 +92,18 @@ static double score_case(const pipe_study *study, size_t index)
     return n ? sum / (double)n : 1;
 }
 
-size_t pipe_report_rank_cases(const pipe_study *study, size_t *order)
+io_status pipe_report_rank_cases(const pipe_study *study, size_t *order, size_t *n)
 {
     ranked_case *ranked = NULL;
-    size_t n = 0;
 
-    if (io_alloc(study->n_cases, sizeof *ranked, (void **)&ranked) != IO_OK) return 0;
+    *n = 0;
+    IO_TRY(io_alloc(study->n_cases, sizeof *ranked, (void **)&ranked));
     for (size_t i = 0; i < study->n_cases; i++) {
         const double score = study->cases[i].is_done ? score_case(study, i) : 1;
-        if (score < 1) ranked[n++] = (ranked_case){score, i};
+        if (score < 1) ranked[(*n)++] = (ranked_case){score, i};
     }
-    qsort(ranked, n, sizeof *ranked, compare_ranked);
-    for (size_t i = 0; i < n; i++) order[i] = ranked[i].index;
+    qsort(ranked, *n, sizeof *ranked, compare_ranked);
+    for (size_t i = 0; i < *n; i++) order[i] = ranked[i].index;
     io_free(&ranked);
-    return n;
+    return IO_OK;
 }

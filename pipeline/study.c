@@ -193,6 +193,22 @@ io_status pipe_study_fail(pipe_study *study, size_t index, const char *stage, co
     return io_string_copy(text, &c->text);
 }
 
+size_t pipe_study_count_done(const pipe_study *study)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < study->n_cases; i++) n += study->cases[i].is_done;
+    return n;
+}
+
+size_t pipe_study_count_notes(const pipe_study *study)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < study->n_cases; i++) n += study->cases[i].is_done && *study->cases[i].note;
+    return n;
+}
+
 pipe_case_counts pipe_study_count_cases(const pipe_study *study)
 {
     pipe_case_counts counts = {0};

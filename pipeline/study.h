@@ -80,7 +80,7 @@ typedef struct pipe_study_options {
     int n_conventions;
     double tolerances_mm[PIPE_MAX_TOLERANCES];
     int n_tolerances;
-    bool in_voxels; /* distances in voxels beside those in mm */
+    bool in_voxels;        /* distances in voxels beside those in mm */
     bool missing_is_worst; /* a case without a prediction is measured with an empty one */
     pipe_empty_rules rules;
     uint64_t seed;
@@ -117,6 +117,9 @@ void pipe_study_free(pipe_study **study);
 io_status pipe_study_add_case(pipe_study *study, const char *id, const char *reference, const char *prediction, const char *image);
 io_status pipe_study_allocate(pipe_study *study);
 io_status pipe_study_fail(pipe_study *study, size_t index, const char *stage, const char *reason, const char *text);
+
+size_t pipe_study_count_done(const pipe_study *study);  /* cases that were measured */
+size_t pipe_study_count_notes(const pipe_study *study); /* of these, cases with a note */
 
 /* Cases by what became of them: they add up to n_cases. */
 typedef struct pipe_case_counts {

@@ -212,7 +212,7 @@ io_status pipe_study_summarise(pipe_study *study, const pipe_other_report *other
     io_status status = IO_OK;
     pipe_study_summary *summary = NULL;
     cell_scratch scratch = {.other = other};
-    size_t n_cells, n_done = 0;
+    size_t n_cells;
 
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *summary, (void **)&summary));
     summary->n_rows = study->n_organs + 1;
@@ -222,8 +222,7 @@ io_status pipe_study_summarise(pipe_study *study, const pipe_other_report *other
     IO_TRY_GOTO(status, done, io_alloc(summary->n_rows, sizeof *summary->counts, (void **)&summary->counts));
     IO_TRY_GOTO(status, done, io_alloc(study->n_cases, sizeof *scratch.values, (void **)&scratch.values));
     IO_TRY_GOTO(status, done, io_alloc(study->n_cases, sizeof *scratch.theirs, (void **)&scratch.theirs));
-    for (size_t i = 0; i < study->n_cases; i++) n_done += study->cases[i].is_done;
-    IO_TRY_GOTO(status, done, pipe_resamples_create(n_done, study->options.seed, &scratch.resamples));
+    IO_TRY_GOTO(status, done, pipe_resamples_create(pipe_study_count_done(study), study->options.seed, &scratch.resamples));
     mark_absent(study);
     count_all(study, summary->counts);
     for (size_t i = first; i < n_cells; i += step)

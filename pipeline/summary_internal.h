@@ -14,7 +14,4 @@ io_status pipe_bootstrap_mean(const double *values, const pipe_resamples *resamp
  * in order. */
 io_status pipe_wilcoxon(double *differences, size_t n, double *p);
 
-/* Ascending order for qsort; no NaN. */
-int pipe_compare_doubles(const void *left, const void *right);
-
 #endif

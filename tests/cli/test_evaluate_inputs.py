@@ -71,6 +71,11 @@ class Failures(unittest.TestCase):
         shutil.rmtree(prediction)
         os.makedirs(prediction)
         self.assertEqual(evaluate(reference, prediction, labels, samed.path("none.out")).returncode, 4)
+        with open(os.path.join(prediction, "a0_0000_dseg.nii.gz"), "wb") as stream:
+            stream.write(b"no image")
+        self.assertEqual(evaluate(reference, prediction, labels, samed.path("none.out")).returncode, 4)
+        with open(samed.path("none.out", "report.html"), encoding="utf-8") as stream:
+            self.assertIn("No case could be measured.", stream.read().split('<h2 id="worst">')[1].split("<h2")[0])
         write_labels(os.path.join(prediction, "b.nii.gz"), paint())
         self.assertEqual(evaluate(reference, prediction, labels, samed.path("none.out")).returncode, 4)
 

@@ -429,7 +429,8 @@ static void test_names(void **state)
     static const char *const bad[] = {"a", "a.gz", "a.nrrd", "a.nii.bz2", "nii", "a.nii.gz.tmp"};
 
     for (int i = 0; i < 8; i++) assert_true(io_nifti_is_name(good[i]));
-    for (int i = 0; i < 6; i++) assert_false(io_nifti_is_name(bad[i]));
+    for (int i = 0; i < 6; i++) assert_false(io_nifti_is_name(bad[i]) || io_nifti_is_volume_name(bad[i]));
+    for (int i = 0; i < 8; i++) assert_int_equal(io_nifti_is_volume_name(good[i]), !strstr(good[i], ".img"));
 }
 
 int main(void)

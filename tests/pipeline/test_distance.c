@@ -1,8 +1,8 @@
 /* Exact squared distances against brute force, and what flips, permutations and scalings must do to them. */
 #include "tests/check.h"
+#include "tests/pipeline/distance.h"
 
 #include "io/memory.h"
-#include "pipeline/distance.h"
 
 enum { MAX_AXIS = 12, MAX_VOXELS = MAX_AXIS * MAX_AXIS * MAX_AXIS, N_VOLUMES = 150 };
 
@@ -39,8 +39,8 @@ static void transform(volume *v)
 {
     void *scratch = NULL;
 
-    check_ok(io_alloc(1, pipe_distance_scratch_bytes(v->dims), &scratch));
-    pipe_distance_squared(v->dims, v->spacing, v->seeds, v->squared, scratch);
+    check_ok(io_alloc(1, distance_scratch_bytes(v->dims), &scratch));
+    distance_squared(v->dims, v->spacing, v->seeds, v->squared, scratch);
     io_free(&scratch);
 }
 

@@ -1,9 +1,9 @@
 /* Metrics against the libraries' values (tests/golden/metrics.txt), against definitions written out with full distance maps, and what
  * swapping, turning, moving and scaling must do to them. */
+#include "tests/pipeline/distance.h"
 #include "tests/pipeline/masks.h"
 
 #include "io/memory.h"
-#include "pipeline/distance.h"
 
 enum { MAX_VOXELS = 100000, N_TURNS = 48 };
 
@@ -128,8 +128,8 @@ static size_t list_distances(const pair *p, const double spacing[3], const uint8
     size_t n = 0;
 
     draw_surface(p, to, surface);
-    check_ok(io_alloc(1, pipe_distance_scratch_bytes(p->dims), &scratch));
-    pipe_distance_squared(p->dims, spacing, surface, map, scratch);
+    check_ok(io_alloc(1, distance_scratch_bytes(p->dims), &scratch));
+    distance_squared(p->dims, spacing, surface, map, scratch);
     io_free(&scratch);
     draw_surface(p, from, surface);
     for (int64_t at = 0; at < p->dims[0] * p->dims[1] * p->dims[2]; at++) {

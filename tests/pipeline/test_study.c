@@ -7,6 +7,7 @@
 #include "io/nifti.h"
 #include "pipeline/label_map.h"
 #include "pipeline/label_volume.h"
+#include "pipeline/report.h"
 #include "pipeline/study.h"
 #include "pipeline/study_summary.h"
 #include "pipeline/text_out.h"
@@ -243,6 +244,16 @@ static void make_study(const io_labels *labels, pipe_study **study)
     check_ok(pipe_study_allocate(*study));
 }
 
+/* Ranks must not take "no memory" for "no case": they would wait for pictures that never come. */
+static void test_ranking_tells_when_memory_is_short(void **state)
+{
+    const pipe_study study = {.n_cases = SIZE_MAX};
+    size_t order[1], n = 1;
+
+    check_fails(IO_ERR_RANGE, pipe_report_rank_cases(&study, order, &n));
+    assert_int_equal(n, 0);
+}
+
 /* Case a: found with HD95 2; b: missed; c: false positive; d failed. The image is 30 x 40 x 0.x mm: its diagonal about 50. */
 static void test_three_means(void **state)
 {
@@ -332,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_grids),
         cmocka_unit_test(test_resampling_follows_the_affine),
         cmocka_unit_test(test_empty_rules),
+        cmocka_unit_test(test_ranking_tells_when_memory_is_short),
         cmocka_unit_test(test_three_means),
         cmocka_unit_test(test_text_keeps_to_its_file),
     };

@@ -1,10 +1,14 @@
-/* See distance.h. */
-#include "pipeline/distance.h"
+/* Whole maps of exact Euclidean distances on an anisotropic grid (Felzenszwalb and Huttenlocher 2012: lower envelopes of parabolas, axis
+ * by axis): what the searches of pipeline/metrics_*.c, which store no map, are compared with. test_distance.c holds it against brute
+ * force. */
+#ifndef TESTS_PIPELINE_DISTANCE_H
+#define TESTS_PIPELINE_DISTANCE_H
 
 #include <math.h>
-#include <string.h>
+#include <stddef.h>
+#include <stdint.h>
 
-enum { ALIGNMENT = 64 };
+enum { DISTANCE_ALIGNMENT = 64 };
 
 /* One line's lower envelope of parabolas: from starts[p] on the parabola over places[p] is the lowest. */
 typedef struct envelope {
@@ -13,26 +17,27 @@ typedef struct envelope {
     int64_t *places; /* [n] */
 } envelope;
 
-static size_t round_up(size_t bytes)
+static inline size_t round_up(size_t bytes)
 {
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return (bytes + DISTANCE_ALIGNMENT - 1) / DISTANCE_ALIGNMENT * DISTANCE_ALIGNMENT;
 }
 
-static int64_t longest_axis(const int64_t dims[3])
+static inline int64_t longest_axis(const int64_t dims[3])
 {
     const int64_t two = dims[0] > dims[1] ? dims[0] : dims[1];
 
     return two > dims[2] ? two : dims[2];
 }
 
-size_t pipe_distance_scratch_bytes(const int64_t dims[3])
+/* Bytes of scratch for a box, 64-byte aligned. */
+static inline size_t distance_scratch_bytes(const int64_t dims[3])
 {
     const size_t n = (size_t)longest_axis(dims);
 
     return round_up(n * sizeof(double)) + round_up((n + 1) * sizeof(double)) + round_up(n * sizeof(int64_t));
 }
 
-static envelope lay_out(void *scratch, int64_t n)
+static inline envelope lay_out(void *scratch, int64_t n)
 {
     char *at = scratch;
     envelope e;
@@ -44,7 +49,7 @@ static envelope lay_out(void *scratch, int64_t n)
 }
 
 /* Where the parabola over q (in voxels, unit curvature after dividing by the square of the spacing) meets the one over p < q. */
-static double find_crossing(const envelope *e, int64_t p, int64_t q, double spacing_squared)
+static inline double find_crossing(const envelope *e, int64_t p, int64_t q, double spacing_squared)
 {
     const double rise = (e->values[q] - e->values[p]) / spacing_squared + (double)(q * q) - (double)(p * p);
 
@@ -52,7 +57,7 @@ static double find_crossing(const envelope *e, int64_t p, int64_t q, double spac
 }
 
 /* Number of parabolas in the envelope; those at infinity are left out. */
-static int64_t build_envelope(const envelope *e, int64_t n, double spacing_squared)
+static inline int64_t build_envelope(const envelope *e, int64_t n, double spacing_squared)
 {
     int64_t n_parabolas = 0;
 
@@ -73,7 +78,7 @@ static int64_t build_envelope(const envelope *e, int64_t n, double spacing_squar
 }
 
 /* line [n] with the given stride, in squared units: becomes min over q of line[q] + ((x - q) spacing)^2. */
-static void transform_line(double *line, int64_t n, int64_t stride, double spacing, const envelope *e)
+static inline void transform_line(double *line, int64_t n, int64_t stride, double spacing, const envelope *e)
 {
     int64_t p = 0, n_parabolas;
 
@@ -87,7 +92,9 @@ static void transform_line(double *line, int64_t n, int64_t stride, double spaci
     }
 }
 
-void pipe_distance_squared(const int64_t dims[3], const double spacing[3], const uint8_t *seeds, double *out, void *scratch)
+/* out [nz][ny][nx] = squared distance (in the square of spacing's unit) to the nearest voxel where seeds [nz][ny][nx] is non-zero;
+ * infinity when there is none. spacing along i, j, k. */
+static inline void distance_squared(const int64_t dims[3], const double spacing[3], const uint8_t *seeds, double *out, void *scratch)
 {
     const int64_t nx = dims[0], ny = dims[1], nz = dims[2];
     const envelope e = lay_out(scratch, longest_axis(dims));
@@ -99,3 +106,5 @@ void pipe_distance_squared(const int64_t dims[3], const double spacing[3], const
     }
     for (int64_t at = 0; at < nx * ny; at++) transform_line(out + at, nz, nx * ny, spacing[2], &e);
 }
+
+#endif
