@@ -6,7 +6,6 @@
 #include "pipeline/summary_internal.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include <Random123/philox.h>
 
@@ -72,6 +71,40 @@ static void add_weighted(const uint8_t *counts, double number, double *sums)
     for (int r = 0; r < PIPE_N_RESAMPLES; r++) sums[r] += number * (double)counts[r];
 }
 
+/* Hoare's FIND (1961): afterwards values [n] at place k is what sorting would bring there, nothing before it is greater, nothing behind it less.
+ * No NaN. */
+static void place_kth(double *values, size_t n, size_t k)
+{
+    size_t first = 0, last = n - 1;
+
+    while (first < last) {
+        const double pivot = values[first + (last - first) / 2];
+        size_t up = first, down = last;
+        for (;; up++, down--) {
+            while (values[up] < pivot) up++;
+            while (values[down] > pivot) down--;
+            if (up >= down) break;
+            const double swapped = values[up];
+            values[up] = values[down];
+            values[down] = swapped;
+        }
+        if (k <= down)
+            last = down;
+        else
+            first = down + 1;
+    }
+}
+
+/* As pipe_quantile of the sorted values [n], n > 0, of which only the two places it reads are brought into order. */
+static double find_quantile(double *values, size_t n, double q)
+{
+    const size_t below = (size_t)(q / 100.0 * (double)(n - 1));
+
+    place_kth(values, n, below);
+    if (below + 1 < n) place_kth(values + below + 1, n - below - 1, 0);
+    return pipe_quantile(values, n, q);
+}
+
 io_status pipe_bootstrap_mean(const double *values, const pipe_resamples *resamples, double *low, double *high)
 {
     io_status status = IO_OK;
@@ -91,9 +124,8 @@ io_status pipe_bootstrap_mean(const double *values, const pipe_resamples *resamp
     }
     for (int r = 0; r < PIPE_N_RESAMPLES; r++)
         if (weights[r] > 0) sums[n++] = base + sums[r] / weights[r]; /* a resample without any value has no mean */
-    qsort(sums, n, sizeof *sums, pipe_compare_doubles);
-    *low = n ? pipe_quantile(sums, n, 2.5) : NAN;
-    *high = n ? pipe_quantile(sums, n, 97.5) : NAN;
+    *low = n ? find_quantile(sums, n, 2.5) : NAN;
+    *high = n ? find_quantile(sums, n, 97.5) : NAN;
 done:
     io_free(&weights);
     io_free(&sums);
