@@ -106,8 +106,7 @@ static io_status list_pairs(evaluate_run *run)
 {
     IO_TRY(job_evaluate_pairs(run->options, run->study));
     IO_TRY(job_evaluate_check_output(run->options, run->study));
-    IO_TRY(io_alloc(run->study->n_cases, sizeof *run->tallies, (void **)&run->tallies));
-    return pipe_study_allocate(run->study);
+    return io_alloc(run->study->n_cases, sizeof *run->tallies, (void **)&run->tallies);
 }
 
 /* Work of a case: the size of its files stands for it. */
@@ -318,6 +317,7 @@ static int plan_and_evaluate(evaluate_run *run)
     if (run->world.rank == 0) job_evaluate_check(run);
     if (run->options->dry_run) return dry_run(run);
     status = create_queue(run);
+    if (status == IO_OK && run->world.rank == 0) status = pipe_study_allocate(run->study); /* the others hold their own results alone */
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     return evaluate_all(run);
 }
@@ -331,7 +331,7 @@ static void free_run(evaluate_run *run)
     pipe_label_map_free(&run->prediction_map);
     pipe_study_free(&run->study);
     io_labels_free(&run->labels);
-    io_free(&run->results);
+    job_evaluate_free_results(run);
     io_free(&run->tallies);
     job_lock_free(&run->lock);
 }

@@ -61,9 +61,9 @@ typedef struct evaluate_run {
     char labels_source[400];
     pipe_label_map *reference_map, *prediction_map;
     pipe_study *study;
-    int n_parts;      /* items per case */
-    uint8_t *results; /* [n_result_bytes], of this rank */
-    size_t n_result_bytes, results_capacity;
+    int n_parts;       /* items per case */
+    uint8_t **results; /* [n_results], of this rank, as they travel; rank 0 puts its own into the study at once */
+    size_t n_results;
     evaluate_tally *tallies; /* [n_cases], rank 0 */
     bool has_told_stop, is_polling;
     double started;
@@ -85,11 +85,12 @@ int job_evaluate_dry_run(const evaluate_run *run);
 
 /* How this run opens a pair. */
 pipe_pair_options job_evaluate_pair_options(const evaluate_run *run);
-/* Collective. Measures all items; afterwards every rank holds its own results. */
+/* Collective. Measures all items; afterwards every rank but 0, whose are in the study, holds its own results. */
 io_status job_evaluate_loop(evaluate_run *run);
 void job_evaluate_poll(void *run);
-/* Collective. All results are in rank 0's study. */
+/* Collective. All results are in rank 0's study; the other ranks hold none. */
 io_status job_evaluate_gather(evaluate_run *run);
+void job_evaluate_free_results(evaluate_run *run);
 
 /* Collective. The worst cases' pictures; complete on rank 0. */
 io_status job_evaluate_pictures(const evaluate_run *run, pipe_report_picture **out, size_t *n_out);

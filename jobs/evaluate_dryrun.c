@@ -8,7 +8,7 @@
 #include "jobs/exits.h"
 #include "pipeline/label_volume.h"
 
-/* Bytes a rank needs beside its label maps: program, libraries, blocks of a file, results. */
+/* Bytes a rank needs beside its label maps and the study's values: program, libraries, blocks of a file. */
 static const double fixed_bytes = 60e6;
 
 typedef struct dry_totals {
@@ -83,12 +83,19 @@ static void show_case(const evaluate_options *options, const pipe_study_case *c,
     if (status != IO_OK) printf("    would fail: %s\n", io_last_error_text());
 }
 
-/* Bytes of a rank: two label maps, and at most a byte per voxel while an organ is measured. 0 when no header told the size. */
-static double count_bytes(const pipe_study *study, const dry_totals *totals)
+/* Bytes of the rank that needs most, the first: the study's values, and beside them first two label maps and at most a byte per voxel while
+ * an organ is measured, then the resamples of the bootstrap. With another report also its values, while its table is read. 0 when no header
+ * told the size. */
+static double count_bytes(const evaluate_run *run, const dry_totals *totals)
 {
-    const int organ_bytes = study->n_organs > 255 ? 2 : 1;
+    const pipe_study *study = run->study;
+    const double n_cells = (double)study->n_cases * (double)study->n_organs, value_bytes = (double)study->n_columns * sizeof(double);
+    const double maps = totals->largest_voxels * (2 * (study->n_organs > 255 ? 2 : 1) + 1);
+    const double results = n_cells * (value_bytes + sizeof *study->overlaps) + (double)study->n_cases * sizeof *study->cases;
+    double resamples = (double)study->n_cases * PIPE_N_RESAMPLES;
 
-    return totals->largest_voxels > 1 ? totals->largest_voxels * (2 * organ_bytes + 1) + fixed_bytes : 0;
+    if (run->options->compare) resamples += n_cells * value_bytes;
+    return totals->largest_voxels > 1 ? fixed_bytes + results + (maps > resamples ? maps : resamples) : 0;
 }
 
 static void print_plan(const evaluate_run *run, const dry_totals *totals, size_t n_good)
@@ -100,7 +107,7 @@ static void print_plan(const evaluate_run *run, const dry_totals *totals, size_t
            study->n_cases, n_good, totals->n_no_prediction, totals->n_no_reference, totals->n_failing, study->n_organs, study->n_columns,
            run->world.size, run->world.size == 1 ? "" : "s");
     printf("labels: %s\n", run->labels_source);
-    if (count_bytes(study, totals) > 0) printf("memory: about %.0f MB per rank\n", count_bytes(study, totals) / 1e6);
+    if (count_bytes(run, totals) > 0) printf("memory: about %.0f MB per rank\n", count_bytes(run, totals) / 1e6);
 }
 
 static void print_plan_event(const evaluate_run *run, const dry_totals *totals, size_t n_good)
@@ -118,7 +125,7 @@ static void print_plan_event(const evaluate_run *run, const dry_totals *totals, 
     (void)io_json_put_number(event, "metrics", (double)study->n_columns);
     (void)io_json_put_number(event, "ranks", run->world.size);
     (void)io_json_put_text(event, "labels", run->labels_source);
-    if (count_bytes(study, totals) > 0) (void)io_json_put_number(event, "memory_bytes_per_rank", count_bytes(study, totals));
+    if (count_bytes(run, totals) > 0) (void)io_json_put_number(event, "memory_bytes_per_rank", count_bytes(run, totals));
     job_event_print(&event);
 }
 

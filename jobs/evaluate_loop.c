@@ -31,57 +31,95 @@ static size_t organ_bytes(const evaluate_run *run)
     return sizeof(result_organ) + run->study->n_columns * sizeof(double);
 }
 
-/* Room for n_bytes more; *at receives where. Zeroed, so that padding is the same everywhere. */
-static io_status extend_results(evaluate_run *run, size_t n_bytes, uint8_t **at)
+/* Organs of a part: part, part + n_parts, ... */
+static size_t count_organs(const evaluate_run *run, size_t part)
 {
-    const size_t needed = run->n_result_bytes + n_bytes;
+    const size_t step = (size_t)run->n_parts;
 
-    if (needed > run->results_capacity) {
-        const size_t larger = needed > 2 * run->results_capacity ? needed : 2 * run->results_capacity;
-        IO_TRY(io_grow((void **)&run->results, run->n_result_bytes, larger, 1));
-        run->results_capacity = larger;
-    }
-    *at = run->results + run->n_result_bytes;
-    memset(*at, 0, n_bytes);
-    run->n_result_bytes = needed;
-    return IO_OK;
+    return (run->study->n_organs - part + step - 1) / step;
 }
 
-static io_status put_head(evaluate_run *run, size_t index, int64_t n_organs)
+static void put_head(const pipe_study_case *c, size_t index, size_t n_organs, uint8_t *at)
 {
-    const pipe_study_case *c = &run->study->cases[index];
     result_head head;
-    uint8_t *at = NULL;
 
-    IO_TRY(extend_results(run, sizeof head, &at));
     memset(&head, 0, sizeof head);
     head.case_index = (int64_t)index;
-    head.n_organs = n_organs;
+    head.n_organs = (int64_t)n_organs;
     memcpy(head.dims, c->dims, sizeof head.dims);
     memcpy(head.spacing_mm, c->spacing_mm, sizeof head.spacing_mm);
     memcpy(head.reference_sha256, c->reference_sha256, sizeof head.reference_sha256);
     memcpy(head.prediction_sha256, c->prediction_sha256, sizeof head.prediction_sha256);
     memcpy(head.note, c->note, sizeof head.note);
     memcpy(at, &head, sizeof head);
-    return IO_OK;
 }
 
-/* The organs part, part + n_parts, ... of a pair. */
-static io_status measure_organs(evaluate_run *run, const pipe_pair *pair, size_t index, size_t part, pipe_metrics_scratch *scratch)
+/* A part's organs as they travel: *out, the caller's. */
+static io_status measure_organs(evaluate_run *run, const pipe_pair *pair, size_t index, size_t part, pipe_metrics_scratch *scratch,
+                                uint8_t **out)
 {
     const pipe_study *study = run->study;
-    const size_t step = (size_t)run->n_parts;
+    const size_t n_organs = count_organs(run, part);
+    uint8_t *at;
 
-    IO_TRY(put_head(run, index, (int64_t)((study->n_organs - part + step - 1) / step)));
-    for (size_t organ = part; organ < study->n_organs; organ += step) {
+    IO_TRY(io_alloc(sizeof(result_head) + n_organs * organ_bytes(run), 1, (void **)out));
+    put_head(&study->cases[index], index, n_organs, *out);
+    at = *out + sizeof(result_head);
+    for (size_t organ = part; organ < study->n_organs; organ += (size_t)run->n_parts) {
         result_organ result = {.organ = (int64_t)organ};
-        uint8_t *at = NULL;
-        IO_TRY(extend_results(run, organ_bytes(run), &at));
         IO_TRY(
             pipe_pair_measure(pair, study, &study->cases[index], organ, scratch, &result.overlap, (double *)(void *)(at + sizeof result)));
         memcpy(at, &result, sizeof result);
+        at += organ_bytes(run);
         job_evaluate_poll(run);
     }
+    return IO_OK;
+}
+
+static void take_head(pipe_study *study, const result_head *head)
+{
+    pipe_study_case *c = &study->cases[head->case_index];
+
+    memcpy(c->dims, head->dims, sizeof c->dims);
+    memcpy(c->spacing_mm, head->spacing_mm, sizeof c->spacing_mm);
+    memcpy(c->reference_sha256, head->reference_sha256, sizeof c->reference_sha256);
+    memcpy(c->prediction_sha256, head->prediction_sha256, sizeof c->prediction_sha256);
+    memcpy(c->note, head->note, sizeof c->note);
+}
+
+/* Rank 0: puts one result into the study. A case is done when none of its parts failed. */
+static void take_result(pipe_study *study, const uint8_t *at)
+{
+    const size_t values_bytes = study->n_columns * sizeof(double);
+    result_head head;
+    result_organ organ;
+
+    memcpy(&head, at, sizeof head);
+    at += sizeof head;
+    take_head(study, &head);
+    if (!study->cases[head.case_index].text) study->cases[head.case_index].is_done = true;
+    for (int64_t i = 0; i < head.n_organs; i++) {
+        memcpy(&organ, at, sizeof organ);
+        const size_t cell = (size_t)head.case_index * study->n_organs + (size_t)organ.organ;
+        study->overlaps[cell] = organ.overlap;
+        memcpy(study->raw + cell * study->n_columns, at + sizeof organ, values_bytes);
+        at += sizeof organ + values_bytes;
+    }
+}
+
+/* Rank 0 has the study to put a result into; the others keep it until they send it. Takes *result. */
+static io_status keep_result(evaluate_run *run, uint8_t **result)
+{
+    const size_t n = run->n_results;
+
+    if (run->world.rank == 0) {
+        take_result(run->study, *result);
+        io_free(result);
+        return IO_OK;
+    }
+    if ((n & (n - 1)) == 0) IO_TRY(io_grow((void **)&run->results, n * sizeof *run->results, n ? 2 * n : 1, sizeof *run->results));
+    run->results[run->n_results++] = *result;
+    *result = NULL;
     return IO_OK;
 }
 
@@ -99,19 +137,20 @@ static void measure_item(evaluate_run *run, int64_t item, pipe_metrics_scratch *
 {
     const size_t index = (size_t)item / (size_t)run->n_parts, part = (size_t)item % (size_t)run->n_parts;
     const pipe_pair_options options = job_evaluate_pair_options(run);
-    const size_t n_before = run->n_result_bytes;
     const double start = job_time_now();
     const char *stage = "measure";
+    uint8_t *result = NULL;
     pipe_pair pair;
     job_outcome outcome = {.case_index = item, .n_slices = 1};
 
     outcome.status = pipe_pair_open(&options, &run->study->cases[index], &pair, &stage);
     if (outcome.status == IO_OK) {
-        outcome.status = measure_organs(run, &pair, index, part, scratch);
+        outcome.status = measure_organs(run, &pair, index, part, scratch, &result);
         pipe_pair_close(&pair);
     }
+    if (outcome.status == IO_OK) outcome.status = keep_result(run, &result);
+    io_free(&result);
     if (outcome.status != IO_OK) {
-        run->n_result_bytes = n_before;
         snprintf(outcome.stage, sizeof outcome.stage, "%s", stage);
         snprintf(outcome.text, sizeof outcome.text, "%s", io_last_error_text());
     }
@@ -182,71 +221,52 @@ io_status job_evaluate_loop(evaluate_run *run)
     return status;
 }
 
-static void take_head(pipe_study *study, const result_head *head)
+/* Rank 0: every rank's results, one at a time. counts [ranks]. */
+static void collect(evaluate_run *run, uint8_t *buffer, size_t n_bytes, const uint64_t *counts)
 {
-    pipe_study_case *c = &study->cases[head->case_index];
-
-    memcpy(c->dims, head->dims, sizeof c->dims);
-    memcpy(c->spacing_mm, head->spacing_mm, sizeof c->spacing_mm);
-    memcpy(c->reference_sha256, head->reference_sha256, sizeof c->reference_sha256);
-    memcpy(c->prediction_sha256, head->prediction_sha256, sizeof c->prediction_sha256);
-    memcpy(c->note, head->note, sizeof c->note);
-}
-
-/* Puts a rank's results [n_bytes] into the study. A case is done when none of its parts failed. */
-static void take_results(pipe_study *study, const uint8_t *bytes, size_t n_bytes)
-{
-    const size_t values_bytes = study->n_columns * sizeof(double);
-    result_head head;
-    result_organ organ;
-
-    for (size_t at = 0; at < n_bytes;) {
-        memcpy(&head, bytes + at, sizeof head);
-        at += sizeof head;
-        take_head(study, &head);
-        if (!study->cases[head.case_index].text) study->cases[head.case_index].is_done = true;
-        for (int64_t i = 0; i < head.n_organs; i++) {
-            memcpy(&organ, bytes + at, sizeof organ);
-            const size_t cell = (size_t)head.case_index * study->n_organs + (size_t)organ.organ;
-            study->overlaps[cell] = organ.overlap;
-            memcpy(study->raw + cell * study->n_columns, bytes + at + sizeof organ, values_bytes);
-            at += sizeof organ + values_bytes;
+    for (int r = 1; r < run->world.size; r++) {
+        for (uint64_t i = 0; i < counts[r]; i++) {
+            job_comm_receive(&run->world, buffer, n_bytes, r, TAG_RESULTS);
+            take_result(run->study, buffer);
         }
     }
 }
 
-/* sizes [ranks] in bytes. */
-static io_status collect(evaluate_run *run, const uint64_t *sizes)
+static void send_results(evaluate_run *run)
 {
-    uint8_t *bytes = NULL;
-    uint64_t largest = 0;
-
-    take_results(run->study, run->results, run->n_result_bytes);
-    for (int r = 1; r < run->world.size; r++) largest = sizes[r] > largest ? sizes[r] : largest;
-    if (io_alloc(largest, 1, (void **)&bytes) != IO_OK) job_abort(JOB_EXIT_RUN, "%s", io_last_error_text());
-    for (int r = 1; r < run->world.size; r++) {
-        job_comm_receive(&run->world, bytes, sizes[r], r, TAG_RESULTS);
-        take_results(run->study, bytes, sizes[r]);
+    for (size_t i = 0; i < run->n_results; i++) {
+        result_head head;
+        memcpy(&head, run->results[i], sizeof head);
+        job_comm_send(&run->world, run->results[i], sizeof head + (size_t)head.n_organs * organ_bytes(run), 0, TAG_RESULTS);
+        io_free(&run->results[i]);
     }
-    io_free(&bytes);
-    return IO_OK;
 }
 
 io_status job_evaluate_gather(evaluate_run *run)
 {
-    uint64_t *sizes = NULL;
-    const uint64_t own = run->n_result_bytes;
-    io_status status = io_alloc((size_t)run->world.size, sizeof *sizes, (void **)&sizes);
+    uint64_t *counts = NULL;
+    uint8_t *buffer = NULL;
+    const uint64_t own = run->n_results;
+    const size_t n_bytes = sizeof(result_head) + run->study->n_organs * organ_bytes(run);
+    io_status status = io_alloc((size_t)run->world.size, sizeof *counts, (void **)&counts);
 
+    if (status == IO_OK) status = io_alloc(n_bytes, 1, (void **)&buffer);
     if (!job_all_ok(&run->world, &status, NULL)) goto done;
-    job_comm_allgather(&run->world, &own, sizes, sizeof own);
+    job_comm_allgather(&run->world, &own, counts, sizeof own);
     if (run->world.rank == 0)
-        status = collect(run, sizes);
+        collect(run, buffer, n_bytes, counts);
     else
-        job_comm_send(&run->world, run->results, own, 0, TAG_RESULTS);
-    io_free(&run->results);
-    run->n_result_bytes = run->results_capacity = 0;
+        send_results(run);
 done:
-    io_free(&sizes);
+    job_evaluate_free_results(run);
+    io_free(&buffer);
+    io_free(&counts);
     return status;
+}
+
+void job_evaluate_free_results(evaluate_run *run)
+{
+    for (size_t i = 0; i < run->n_results; i++) io_free(&run->results[i]);
+    io_free(&run->results);
+    run->n_results = 0;
 }

@@ -33,6 +33,7 @@ static io_status spread_study(evaluate_run *run)
     case_facts *facts = NULL;
     io_status status = io_alloc(study->n_cases, sizeof *facts, (void **)&facts);
 
+    if (status == IO_OK && run->world.rank > 0) status = pipe_study_allocate(study);
     if (!job_all_ok(&run->world, &status, NULL)) goto done;
     for (size_t i = 0; i < study->n_cases; i++) {
         facts[i].is_done = study->cases[i].is_done;
