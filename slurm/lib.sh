@@ -163,6 +163,8 @@ run_ranks() {
         [ "$try" -eq 1 ] || log 'the step never started; launching it once more'
         launch "$@" &
         step=$!
+        # USR1 may have come since the look above, when there was no step yet to pass it on to.
+        [ -z "$is_stopping" ] || kill -USR1 "$step" 2>/dev/null
         wait_for_step
         log "step $try of this job ended with $code"
         ls -A "$place" >/dev/null 2>&1 || true # opened anew, so that a network file system shows what another node wrote

@@ -37,7 +37,7 @@ class Segmentation(unittest.TestCase):
         self.assertIn("4 ranks on 2 hosts", log)
         self.check_maps()
         jobs["evaluate"].end()
-        self.assertIn("6", read(self.out, "slurm", "status.txt"))
+        self.assertIn("6 of 6 done", read(self.out, "slurm", "status.txt"))
         again = cluster.segment(env, self.folder, self.out)["segment"].end()
         self.assertIn("6 of them done before", again.log())
 
@@ -110,7 +110,7 @@ class Segmentation(unittest.TestCase):
         for job in cluster.segment(env, self.folder, self.out).values():
             job.end()
         status = cluster.command(os.path.join(cluster.SLURM, "submit"), "--status", self.out, env=env)
-        self.assertIn("6", status)
+        self.assertIn("6 of 6 done", status)
 
 
 class Training(unittest.TestCase):

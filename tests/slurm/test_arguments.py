@@ -1,0 +1,88 @@
+"""slurm/submit's command line and what the scripts share, without a cluster: sbatch is a script that notes what it was given."""
+import os
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
+import samed  # noqa: E402
+
+SLURM = os.path.join(os.environ["SAMED_SOURCE"], "slurm")
+
+
+class Submit(unittest.TestCase):
+    def setUp(self):
+        self.folder = samed.path(self.id())
+        self.out, self.calls = os.path.join(self.folder, "out"), os.path.join(self.folder, "calls")
+        os.makedirs(self.folder)
+        with open(os.path.join(self.folder, "site.sh"), "w", encoding="utf-8") as stream:
+            stream.write(f"SITE_SAMED={samed.PROGRAM}\n")
+        with open(os.path.join(self.folder, "sbatch"), "w", encoding="utf-8") as stream:
+            stream.write(f'#!/bin/sh\necho "$*" >>{self.calls}\necho 7\n')
+        os.chmod(os.path.join(self.folder, "sbatch"), 0o755)
+        self.env = {**os.environ, "SAMED_SITE": os.path.join(self.folder, "site.sh"), "PATH": f"{self.folder}:{os.environ['PATH']}"}
+
+    def submit(self, *arguments, code=0):
+        command = [os.path.join(SLURM, "submit"), *map(str, arguments)]
+        return samed.check(subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60, check=False), code)
+
+    def handed_in(self):
+        if not os.path.exists(self.calls):
+            return []
+        with open(self.calls, encoding="utf-8") as stream:
+            return stream.read().splitlines()
+
+    def test_missing_or_wrong_value_submits_nothing(self):
+        for bad in (["--array"], ["--array", "--json"], ["--array="], ["--array", "x"], ["--array", "4%"], ["--nodes"], ["--nodes=0"], ["--nodes", "two"],
+                    ["--ranks-per-node"], ["--time"], ["--reference"], ["--reference="]):
+            with self.subTest(bad):
+                self.assertIn(f"error: {bad[0].rstrip('=').split('=')[0]}", self.submit("study", self.out, "--sam", "f", *bad, code=2).stderr)
+        self.submit("--train", "store", self.out, "--array", 3, code=2)
+        self.assertEqual(self.handed_in(), [])
+        self.assertFalse(os.path.exists(self.out))
+
+    def test_values_behind_an_equals_sign(self):
+        forms = ["--nodes", 4, "--time", "2:00:00", "--array", "20%5", "--ranks-per-node", 3, "--reference", "truth"]
+        self.submit("study", self.out, "--sam", "f", *forms)
+        self.submit("study", self.out, "--sam", "f", *(f"{name}={value}" for name, value in zip(forms[::2], forms[1::2])))
+        calls = self.handed_in()
+        self.assertEqual((len(calls), calls[:2]), (4, calls[2:]))
+        for word in ("--nodes=4 ", "--time=2:00:00 ", "--array=1-20%5 ", "--ntasks-per-node=3 ", "--shards 20 -i study --sam f"):
+            self.assertIn(word, calls[0])
+        self.assertTrue(calls[1].endswith(f"{self.out}/report -p {self.out} -r truth"), calls[1])
+
+    def test_dry_run_has_the_plan_of_every_command(self):
+        study, store = os.path.join(self.folder, "study"), os.path.join(self.folder, "store")
+        samed.check(samed.run("phantom", "-q", "-o", study, "--cases", 2, "--size", 40, 36, 3))
+        samed.check(samed.run("phantom", "-q", "-o", study, "--cases", 0, "--weights", "tiny"))
+        samed.check(samed.run("prepare", "-q", "-i", study, "-o", store, "--size", 64))
+        labels, sam = os.path.join(study, "labelsTr"), os.path.join(study, "sam_tiny.pth")
+        plan = self.submit("--evaluate", labels, labels, self.out, "--dry-run").stdout
+        self.assertIn("plan: 2 cases, 2 to measure", plan)
+        plan = self.submit("--dry-run", "--train", store, self.out, "--sam", sam, "--image-size", 64, "--epochs", 3, "--global-batch", 2).stdout
+        self.assertRegex(plan, "plan: [0-9]+ steps of 2 slices")
+        self.assertEqual([("--test-only" in call) for call in self.handed_in()], [True, True])
+        self.submit("--train", store, self.out, "--sam", "not there", "--dry-run", code=2)
+        self.assertFalse(os.path.exists(self.out))
+
+
+class Ranks(unittest.TestCase):
+    def test_usr1_while_the_step_is_started(self):
+        """It comes when there is no step yet to pass it on to: the step hears of it all the same."""
+        script = f"""set -uo pipefail
+            . '{SLURM}/lib.sh'
+            log() {{ case $* in *'once more') take_usr1 ;; esac; }}
+            launch() {{ if [ "$try" -eq 1 ]; then exit 1; fi; exec sleep 20; }}
+            job=1 step='' is_cancelled='' is_stopping='' was_interrupted=''
+            run_ranks "$1"
+            exit $code"""
+        folder = samed.path(self.id())
+        os.makedirs(folder)
+        started = time.monotonic()
+        self.assertEqual(subprocess.run(["bash", "-c", script, "bash", folder], timeout=60, check=False).returncode, 75)
+        self.assertLess(time.monotonic() - started, 15)
+
+
+if __name__ == "__main__":
+    unittest.main()
