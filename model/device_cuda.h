@@ -5,9 +5,8 @@
 #include "model/device.h"
 
 /* Opens device index as *device: its table, backend, description and identity. The plug-in is the first of: what SAMED_CUDA_PLUGIN names;
- * libsamed_cuda.so beside the program; the same in
- * ../lib/samed from there. IO_ERR_NOT_FOUND: no plug-in, no driver or no device; other codes as in model/cuda/backend_cuda.h.
- * The plug-in stays loaded until the process ends. */
+ * libsamed_cuda.so beside the program; the same in ../lib/samed from there. IO_ERR_NOT_FOUND: no plug-in, no driver or no device; other
+ * codes as in model/cuda/backend_cuda.h. The plug-in stays loaded until the process ends. */
 io_status model_device_cuda_create(int index, model_type type, model_device *device);
 
 #endif

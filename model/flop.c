@@ -55,5 +55,5 @@ double model_flop_decoder(const model_config *config)
     const double upscaling = 2 * N * R * R + 2 * 4 * N * (R / 4) * (R / 2), masks = 2 * 16 * N * K * (R / 8);
     const double hyper = 2 * K * (2 * R * R + R * R / 8);
 
-    return (2 * MODEL_DECODER_DEPTH + 1) * cross + (MODEL_DECODER_DEPTH - 1) * self + MODEL_DECODER_DEPTH * mlp + upscaling + masks + hyper;
+    return (2 * MODEL_DECODER_DEPTH + 1) * cross - 2 * T * R * I + (MODEL_DECODER_DEPTH - 1) * self + MODEL_DECODER_DEPTH * mlp + upscaling + masks + hyper;
 }

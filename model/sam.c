@@ -133,13 +133,17 @@ static io_status issue_pass(model_sam *sam)
 static io_status record_pass(model_sam *sam)
 {
     const model_run *run = &sam->run;
+    model_graph *partial = NULL;
+    char why[1024];
     io_status status;
 
     IO_TRY(run->ops->graph_begin(run->backend));
     status = issue_pass(sam);
     if (status == IO_OK) return run->ops->graph_end(run->backend, &sam->graph);
-    (void)run->ops->graph_end(run->backend, &sam->graph); /* the recording is over either way; the first failure is what counts */
-    return status;
+    snprintf(why, sizeof why, "%s", io_last_error_text());
+    (void)run->ops->graph_end(run->backend, &partial); /* the recording must end, but must not be kept; the first failure is what counts */
+    if (partial) run->ops->graph_free(run->backend, &partial);
+    return IO_FAIL(status, "while a pass was recorded: %s", why);
 }
 
 io_status model_sam_pass(model_sam *sam)

@@ -5,8 +5,6 @@
 
 #include "io/memory.h"
 
-#include "io/memory.h"
-
 enum { ALIGN_BYTES = 64, CHUNK_BYTES = 1 << 20 };
 
 static void set_slot(model_workspace *workspace, model_slot slot, int64_t n_rows, int64_t n_columns, model_type type, model_phase first,

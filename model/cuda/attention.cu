@@ -264,9 +264,20 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, least_blocks<M, MT>()) atte
     store_queries<M, MT>(state, memory, job, w, first);
 }
 
-template <class M, int NT, int MT> static int launch(cudaStream_t stream, const attention_job *job)
+template <class M, int NT, int MT> static size_t count_bytes(const attention_job *job)
 {
-    const size_t n_bytes = lay_out_forward<M>(NULL, MT * 64, job->side, NT * 8).n_bytes;
+    return lay_out_forward<M>(NULL, MT * 64, job->side, NT * 8).n_bytes;
+}
+
+/* Launches, or only says in *least how much dynamic shared memory that would take, if least is not NULL. */
+template <class M, int NT, int MT> static int launch(cudaStream_t stream, const attention_job *job, size_t *least)
+{
+    const size_t n_bytes = count_bytes<M, NT, MT>(job);
+
+    if (least) {
+        *least = n_bytes;
+        return cudaSuccess;
+    }
     const dim3 grid((unsigned)count_blocks(count_tiles(job->G, job->side, MT * 64)), (unsigned)job->heads, (unsigned)job->B);
     const cudaError_t error =
         cudaFuncSetAttribute((const void *)attention_forward_kernel<M, NT, MT>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)n_bytes);
@@ -277,27 +288,44 @@ template <class M, int NT, int MT> static int launch(cudaStream_t stream, const 
 }
 
 /* Chunks of 32 lanes unless chunks of 16 leave fewer of them dead. With 32 keys to a line, tensor cores outrun shared memory at 16
- * queries a warp: it takes 32. */
-template <class M, int MT> static int launch_by_side(cudaStream_t stream, const attention_job *job)
+ * queries a warp: it takes 32 where a large window leaves the memory for them. */
+template <class M, int MT> static int launch_by_side(cudaStream_t stream, const attention_job *job, size_t *least)
 {
-    if (divide_up(job->side, 32) * 2 == divide_up(job->side, 16)) return launch<M, 4, MT>(stream, job);
-    return launch<M, 2, 1>(stream, job);
+    if (divide_up(job->side, 32) * 2 != divide_up(job->side, 16)) return launch<M, 2, 1>(stream, job, least);
+    if (MT > 1 && (least || count_bytes<M, 4, MT>(job) > attention_shared_limit_cuda())) return launch<M, 4, 1>(stream, job, least);
+    return launch<M, 4, MT>(stream, job, least);
 }
 
-template <template <int> class M, int MT> static int launch_by_head(cudaStream_t stream, const attention_job *job)
+template <template <int> class M, int MT> static int launch_by_head(cudaStream_t stream, const attention_job *job, size_t *least)
 {
     switch (attention_head_pad(job->head_size)) {
-    case 32: return launch_by_side<M<32>, 1>(stream, job);
-    case 64: return launch_by_side<M<64>, MT>(stream, job);
-    default: return launch_by_side<M<ATTENTION_LARGEST_HEAD>, 1>(stream, job);
+    case 32: return launch_by_side<M<32>, 1>(stream, job, least);
+    case 64: return launch_by_side<M<64>, MT>(stream, job, least);
+    default: return launch_by_side<M<ATTENTION_LARGEST_HEAD>, 1>(stream, job, least);
+    }
+}
+
+static int launch_by_math(cudaStream_t stream, const attention_job *job, attention_math math, size_t *least)
+{
+    switch (math) {
+    case ATTENTION_BF16: return launch_by_head<bf16_math, 2>(stream, job, least);
+    case ATTENTION_TF32: return launch_by_head<tf32_math, 1>(stream, job, least);
+    default: return launch_by_head<f32_math, 1>(stream, job, least);
     }
 }
 
 extern "C" int attention_forward_launch(cudaStream_t stream, const attention_job *job, attention_math math)
 {
-    switch (math) {
-    case ATTENTION_BF16: return launch_by_head<bf16_math, 2>(stream, job);
-    case ATTENTION_TF32: return launch_by_head<tf32_math, 1>(stream, job);
-    default: return launch_by_head<f32_math, 1>(stream, job);
-    }
+    return launch_by_math(stream, job, math, NULL);
+}
+
+extern "C" size_t attention_forward_shared(int side, int head_size, attention_math math)
+{
+    attention_job job = {};
+    size_t least = 0;
+
+    job.side = side;
+    job.head_size = head_size;
+    (void)launch_by_math(NULL, &job, math, &least); /* only counts */
+    return least;
 }

@@ -513,10 +513,16 @@ template <class M> __global__ void __launch_bounds__(ATTENTION_THREADS, 2) atten
 
 /* ---- launching */
 
-template <class M, int NT> static int launch(cudaStream_t stream, const attention_backward_job *job)
+/* Launches, or only says in *least how much dynamic shared memory that would take, if least is not NULL. */
+template <class M, int NT> static int launch(cudaStream_t stream, const attention_backward_job *job, size_t *least)
 {
     const attention_job *forward = &job->forward;
     const size_t dq_bytes = lay_out_dq<M>(NULL, forward->side, NT * 8).n_bytes, dkv_bytes = lay_out_dkv<M>(NULL, forward->side).n_bytes;
+
+    if (least) {
+        *least = dq_bytes > dkv_bytes ? dq_bytes : dkv_bytes;
+        return cudaSuccess;
+    }
     const dim3 grid((unsigned)count_blocks(count_tiles(forward->G, forward->side, ATTENTION_TILE)), (unsigned)forward->heads,
                     (unsigned)forward->B);
     cudaError_t error =
@@ -531,26 +537,42 @@ template <class M, int NT> static int launch(cudaStream_t stream, const attentio
 }
 
 /* As in the forward pass: chunks of 32 lanes unless chunks of 16 leave fewer of them dead. */
-template <class M> static int launch_by_side(cudaStream_t stream, const attention_backward_job *job)
+template <class M> static int launch_by_side(cudaStream_t stream, const attention_backward_job *job, size_t *least)
 {
-    if (divide_up(job->forward.side, 32) * 2 == divide_up(job->forward.side, 16)) return launch<M, 4>(stream, job);
-    return launch<M, 2>(stream, job);
+    if (divide_up(job->forward.side, 32) * 2 == divide_up(job->forward.side, 16)) return launch<M, 4>(stream, job, least);
+    return launch<M, 2>(stream, job, least);
 }
 
-template <template <int> class M> static int launch_by_head(cudaStream_t stream, const attention_backward_job *job)
+template <template <int> class M> static int launch_by_head(cudaStream_t stream, const attention_backward_job *job, size_t *least)
 {
     switch (attention_head_pad(job->forward.head_size)) {
-    case 32: return launch_by_side<M<32>>(stream, job);
-    case 64: return launch_by_side<M<64>>(stream, job);
-    default: return launch_by_side<M<ATTENTION_LARGEST_HEAD>>(stream, job);
+    case 32: return launch_by_side<M<32>>(stream, job, least);
+    case 64: return launch_by_side<M<64>>(stream, job, least);
+    default: return launch_by_side<M<ATTENTION_LARGEST_HEAD>>(stream, job, least);
+    }
+}
+
+static int launch_by_math(cudaStream_t stream, const attention_backward_job *job, attention_math math, size_t *least)
+{
+    switch (math) {
+    case ATTENTION_BF16: return launch_by_head<bf16_math>(stream, job, least);
+    case ATTENTION_TF32: return launch_by_head<tf32_math>(stream, job, least);
+    default: return launch_by_head<f32_math>(stream, job, least);
     }
 }
 
 extern "C" int attention_backward_launch(cudaStream_t stream, const attention_backward_job *job, attention_math math)
 {
-    switch (math) {
-    case ATTENTION_BF16: return launch_by_head<bf16_math>(stream, job);
-    case ATTENTION_TF32: return launch_by_head<tf32_math>(stream, job);
-    default: return launch_by_head<f32_math>(stream, job);
-    }
+    return launch_by_math(stream, job, math, NULL);
+}
+
+extern "C" size_t attention_backward_shared(int side, int head_size, attention_math math)
+{
+    attention_backward_job job = {};
+    size_t least = 0;
+
+    job.forward.side = side;
+    job.forward.head_size = head_size;
+    (void)launch_by_math(NULL, &job, math, &least); /* only counts */
+    return least;
 }

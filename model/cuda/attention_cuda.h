@@ -20,17 +20,17 @@ struct model_relpos {
     void *rows;   /* [2 * (2 * side - 1) + 3 * heads, head_pad] of type: rel_h, rel_w, then q, k and v of a padded token, head by head */
 };
 
-/* Waits until the constants are on the device. */
-io_status relpos_create_cuda(cudaStream_t stream, int side, int head_size, int heads, const float *rel_h, const float *rel_w,
+/* Waits until the constants are on the device. Refuses windows whose attention needs more shared memory than the device has. is_tf32: f32
+ * products may round their inputs to tf32. */
+io_status relpos_create_cuda(cudaStream_t stream, bool is_tf32, int side, int head_size, int heads, const float *rel_h, const float *rel_w,
                              const float *bias, model_type type, model_relpos **out);
 void relpos_free_cuda(model_relpos **relpos);
 
-/* is_tf32: f32 products may round their inputs to tf32. */
 io_status attention_forward_cuda(cudaStream_t stream, bool is_tf32, model_rows out, float *log_sum, model_rows qkv,
                                  const model_relpos *relpos, int B, int G);
 
-/* Bytes of scratch for attention_backward_cuda. */
-io_status attention_backward_size_cuda(const model_relpos *relpos, int B, int G, size_t *n_bytes);
+/* Bytes of scratch for attention_backward_cuda. Refuses what needs more shared memory than the device has. */
+io_status attention_backward_size_cuda(bool is_tf32, const model_relpos *relpos, int B, int G, size_t *n_bytes);
 io_status attention_backward_cuda(cudaStream_t stream, bool is_tf32, void *scratch, model_rows dqkv, model_rows dout, model_rows qkv,
                                   model_rows out, const float *log_sum, const model_relpos *relpos, int B, int G);
 

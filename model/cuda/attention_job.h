@@ -2,6 +2,8 @@
 #ifndef MODEL_CUDA_ATTENTION_JOB_H
 #define MODEL_CUDA_ATTENTION_JOB_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "model/backend.h"
@@ -55,6 +57,19 @@ typedef struct attention_backward_job {
     float *terms; /* [B*G*G, heads, 2, side] scratch: each query's terms over the scale, rel_h's for key rows, then rel_w's for columns */
     float *inner; /* [B*G*G, heads] scratch: dout . out */
 } attention_backward_job;
+
+/* Bytes of dynamic shared memory that a block of attention may take on the current device; 0 where the device does not say. */
+size_t attention_shared_limit_cuda(void);
+/* And what blocks need at least for windows of side x side tokens. */
+size_t attention_forward_shared(int side, int head_size, attention_math math);
+size_t attention_backward_shared(int side, int head_size, attention_math math);
+/* Refuses windows that need more than the limit. */
+io_status attention_shared_check_cuda(const char *operation, int side, size_t needed);
+
+static inline attention_math attention_math_choose(model_type type, bool is_tf32)
+{
+    return type == MODEL_BF16 ? ATTENTION_BF16 : is_tf32 ? ATTENTION_TF32 : ATTENTION_F32;
+}
 
 /* Launchers; a cudaError_t. */
 int attention_forward_launch(cudaStream_t stream, const attention_job *job, attention_math math);

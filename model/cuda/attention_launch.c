@@ -4,6 +4,7 @@
 #include "io/memory.h"
 #include "io/status.h"
 #include "model/cuda/attention_job.h"
+#include "model/cuda/status_cuda.h"
 
 /* Whether heads that start at multiples of head_size elements are whole 16-byte pieces. */
 static bool are_heads_aligned(model_rows rows, int head_size)
@@ -30,15 +31,27 @@ static attention_job describe_job(model_rows out, float *log_sum, model_rows qkv
                            .unscale = sqrtf((float)relpos->head_size)};
 }
 
-static io_status judge(int error, const char *what)
+/* A block has 128 bytes besides for its window's place. */
+size_t attention_shared_limit_cuda(void)
 {
-    if (error == cudaSuccess) return IO_OK;
-    return IO_FAIL(IO_ERR_DEVICE, "%s: %s", what, cudaGetErrorString((cudaError_t)error));
+    const int fixed_bytes = 128;
+    int index = 0, n_bytes = 0;
+
+    if (cudaGetDevice(&index) != cudaSuccess) return 0;
+    if (cudaDeviceGetAttribute(&n_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, index) != cudaSuccess) return 0;
+    return n_bytes > fixed_bytes ? (size_t)(n_bytes - fixed_bytes) : 0;
 }
 
-static attention_math choose_math(model_type type, bool is_tf32)
+io_status attention_shared_check_cuda(const char *operation, int side, size_t needed)
 {
-    return type == MODEL_BF16 ? ATTENTION_BF16 : is_tf32 ? ATTENTION_TF32 : ATTENTION_F32;
+    const size_t limit = attention_shared_limit_cuda();
+
+    if (needed <= limit) return IO_OK;
+    return IO_FAIL(
+        IO_ERR_UNSUPPORTED,
+        "%s over %d x %d tokens needs %zu bytes of shared memory, this GPU has %zu for a block; use a smaller --image-size, another "
+        "GPU or --device cpu",
+        operation, side, side, needed, limit);
 }
 
 io_status attention_forward_cuda(cudaStream_t stream, bool is_tf32, model_rows out, float *log_sum, model_rows qkv,
@@ -48,7 +61,7 @@ io_status attention_forward_cuda(cudaStream_t stream, bool is_tf32, model_rows o
 
     if (qkv.type != relpos->type || (out.type != relpos->type && out.type != MODEL_F32))
         return IO_FAIL(IO_ERR_MISMATCH, "attention: the rows are not of the type that the constants were packed for");
-    return judge(attention_forward_launch(stream, &job, choose_math(relpos->type, is_tf32)), "attention");
+    return CUDA_CHECK((cudaError_t)attention_forward_launch(stream, &job, attention_math_choose(relpos->type, is_tf32)));
 }
 
 /* Floats of scratch for each query and head: its terms, and dout . out. */
@@ -57,8 +70,12 @@ static size_t count_saved(const model_relpos *relpos)
     return 2 * (size_t)relpos->side + 1;
 }
 
-io_status attention_backward_size_cuda(const model_relpos *relpos, int B, int G, size_t *n_bytes)
+io_status attention_backward_size_cuda(bool is_tf32, const model_relpos *relpos, int B, int G, size_t *n_bytes)
 {
+    const attention_math math = attention_math_choose(relpos->type, is_tf32);
+
+    IO_TRY(attention_shared_check_cuda("the gradient of attention", relpos->side,
+                                       attention_backward_shared(relpos->side, relpos->head_size, math)));
     IO_TRY(io_size_mul((size_t)B * (size_t)G, (size_t)G * (size_t)relpos->heads, n_bytes));
     return io_size_mul(*n_bytes, count_saved(relpos) * sizeof(float), n_bytes);
 }
@@ -78,5 +95,5 @@ io_status attention_backward_cuda(cudaStream_t stream, bool is_tf32, void *scrat
 
     if (qkv.type != relpos->type || out.type != MODEL_F32 || dout.type != MODEL_F32 || dqkv.type != MODEL_F32)
         return IO_FAIL(IO_ERR_MISMATCH, "attention_backward: qkv must be of the type that the constants were packed for, all else f32");
-    return judge(attention_backward_launch(stream, &job, choose_math(relpos->type, is_tf32)), "the gradient of attention");
+    return CUDA_CHECK((cudaError_t)attention_backward_launch(stream, &job, attention_math_choose(relpos->type, is_tf32)));
 }

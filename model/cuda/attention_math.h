@@ -119,10 +119,13 @@ template <int HEAD_PAD> struct tf32_math {
         uint32_t a[HEAD / 8][4];
     };
 
-    /* To nearest, ties away from zero, as cvt.rna.tf32 does. */
+    /* To nearest, ties away from zero, as cvt.rna.tf32 does. NaN stays NaN: the sum carries out of 0x7fffffff, which would become -0, and
+     * the last bits, which may be all that tells a NaN from infinity, are cut off. */
     static __device__ __forceinline__ float round(float x)
     {
-        return __uint_as_float((__float_as_uint(x) + 0x1000u) & 0xffffe000u);
+        const uint32_t nan = 0x7fffe000u;
+
+        return __uint_as_float(x == x ? (__float_as_uint(x) + 0x1000u) & 0xffffe000u : nan);
     }
 
     static __device__ __forceinline__ void load_rows(rows &to, const element *tile)

@@ -29,7 +29,7 @@ static io_status create_relpos(model_backend *backend, int side, int head_size, 
                                const float *bias, model_type type, model_relpos **out)
 {
     CUDA_TRY(cudaSetDevice(backend->index));
-    return relpos_create_cuda(backend->stream, side, head_size, heads, rel_h, rel_w, bias, type, out);
+    return relpos_create_cuda(backend->stream, backend->is_tf32, side, head_size, heads, rel_h, rel_w, bias, type, out);
 }
 
 static void free_relpos(model_backend *backend, model_relpos **relpos)
@@ -50,7 +50,7 @@ static io_status attend_back(model_backend *backend, model_rows dqkv, model_rows
     size_t n_bytes;
     void *scratch;
 
-    IO_TRY(attention_backward_size_cuda(relpos, B, G, &n_bytes));
+    IO_TRY(attention_backward_size_cuda(backend->is_tf32, relpos, B, G, &n_bytes));
     IO_TRY(cuda_scratch_reserve(backend, n_bytes, &scratch));
     IO_TRY(attention_backward_cuda(backend->stream, backend->is_tf32, scratch, dqkv, dout, qkv, out, log_sum, relpos, B, G));
     return cuda_launch_check(backend, "attention backward");
@@ -92,7 +92,6 @@ static void free_backend(model_backend **backend)
     cuda_memory_free(it, &it->half_bias);
     cuda_memory_free(it, &it->scratch);
     cuda_stage_free(&it->stage);
-    if (it->host_sums) cudaFreeHost(it->host_sums);
     if (it->stream) cudaStreamDestroy(it->stream);
     io_free(backend);
 }
@@ -173,7 +172,6 @@ static io_status open_device(model_backend *backend, const struct cudaDeviceProp
     IO_TRY(cuda_memory_create(backend, CUDA_WORKSPACE_BYTES, &backend->workspace));
     IO_TRY(cuda_stage_create(&backend->stage));
     IO_TRY(lanes_create_cuda(&backend->lanes));
-    CUDA_TRY(cudaMallocHost((void **)&backend->host_sums, CUDA_HOST_SUMS * sizeof *backend->host_sums));
     describe_device(backend, properties, about);
     return IO_OK;
 }

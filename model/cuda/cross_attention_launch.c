@@ -4,6 +4,7 @@
 #include "io/memory.h"
 #include "io/status.h"
 #include "model/cuda/attention_job.h"
+#include "model/cuda/status_cuda.h"
 
 static bool is_aligned(model_rows rows)
 {
@@ -37,10 +38,11 @@ static io_status check_job(const cross_job *job)
     return IO_OK;
 }
 
-static io_status judge(int error, const char *what)
+static io_status check_gradients(const cross_job *job)
 {
-    if (error == cudaSuccess) return IO_OK;
-    return IO_FAIL(IO_ERR_DEVICE, "%s: %s", what, cudaGetErrorString((cudaError_t)error));
+    if (job->dout.type != MODEL_F32 || job->dq.type != MODEL_F32 || job->dk.type != MODEL_F32 || job->dv.type != MODEL_F32)
+        return IO_FAIL(IO_ERR_MISMATCH, "the gradient of cross attention: dout, dq, dk and dv must be f32");
+    return IO_OK;
 }
 
 io_status cross_attention_forward_cuda(cudaStream_t stream, model_rows out, model_rows q, model_rows k, model_rows v, int B, int n_q,
@@ -50,7 +52,8 @@ io_status cross_attention_forward_cuda(cudaStream_t stream, model_rows out, mode
 
     job.out = out;
     IO_TRY(check_job(&job));
-    return judge(cross_attention_forward_launch(stream, &job), "cross attention");
+    if (out.type != MODEL_F32) return IO_FAIL(IO_ERR_MISMATCH, "cross attention: out must be f32");
+    return CUDA_CHECK((cudaError_t)cross_attention_forward_launch(stream, &job));
 }
 
 io_status cross_attention_backward_size_cuda(int B, int n_q, int heads, size_t *n_bytes)
@@ -71,5 +74,6 @@ io_status cross_attention_backward_cuda(cudaStream_t stream, void *scratch, mode
     job.dout = dout;
     job.is_aligned = job.is_aligned && is_aligned(dout);
     IO_TRY(check_job(&job));
-    return judge(cross_attention_backward_launch(stream, &job), "the gradient of cross attention");
+    IO_TRY(check_gradients(&job));
+    return CUDA_CHECK((cudaError_t)cross_attention_backward_launch(stream, &job));
 }

@@ -16,6 +16,9 @@ enum { ROW_BYTES = 16 };
 static io_status reserve_half_bias(model_backend *backend, size_t n)
 {
     if (n <= backend->n_half_bias) return IO_OK;
+    if (backend->n_graphs > 0)
+        return IO_FAIL(IO_ERR_DEVICE, "a product of %zu outputs is added while a recorded pass holds the biases of %zu; please report this",
+                       n, backend->n_half_bias);
     cuda_memory_free(backend, &backend->half_bias);
     backend->n_half_bias = 0;
     IO_TRY(cuda_memory_create(backend, 2 * n, &backend->half_bias));

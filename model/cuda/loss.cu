@@ -94,7 +94,7 @@ io_status loss_forward_cuda(model_backend *backend, double *sums, const float *l
     const loss_job job = {logits, labels, K, n};
     const unsigned n_blocks = count_blocks(n, LOSS_THREADS);
     const int n_sums = 3 * K + 2, n_warps = (int)n_blocks * (LOSS_THREADS / WARP);
-    double *partial;
+    double *partial, found[3 * MOST_CHANNELS + 2];
 
     if (K > MOST_CHANNELS) return IO_FAIL(IO_ERR_UNSUPPORTED, "loss: %d channels; at most %d are handled", K, MOST_CHANNELS);
     IO_TRY(cuda_scratch_reserve(backend, (size_t)(n_warps + 1) * (size_t)n_sums * sizeof *partial, (void **)&partial));
@@ -103,9 +103,9 @@ io_status loss_forward_cuda(model_backend *backend, double *sums, const float *l
     CUK_LAUNCH(loss_join_kernel, count_blocks(n_sums, LOSS_THREADS / WARP), LOSS_THREADS, 0, backend->stream,
                partial + (size_t)n_warps * (size_t)n_sums, (const double *)partial, n_warps, n_sums);
     IO_TRY(cuda_launch_check(backend, "loss, sums"));
-    IO_TRY(backend->ops.download(backend, backend->host_sums, partial + (size_t)n_warps * (size_t)n_sums, (size_t)n_sums * sizeof *sums));
-    if (backend->host_sums[3 * K + 1] < n) return refuse_label(backend, labels, (int)backend->host_sums[3 * K + 1], K);
-    memcpy(sums, backend->host_sums, (size_t)(3 * K + 1) * sizeof *sums);
+    IO_TRY(backend->ops.download(backend, found, partial + (size_t)n_warps * (size_t)n_sums, (size_t)n_sums * sizeof *sums));
+    if (found[3 * K + 1] < n) return refuse_label(backend, labels, (int)found[3 * K + 1], K);
+    memcpy(sums, found, (size_t)(3 * K + 1) * sizeof *sums);
     return IO_OK;
 }
 

@@ -34,6 +34,7 @@ static io_status copy_to_device(cudaStream_t stream, void **out, const void *fro
 {
     cudaError_t error = cudaMalloc(out, n_bytes);
 
+    if (error != cudaSuccess) (void)cudaGetLastError(); /* is reported here and must not meet the next launch */
     if (error == cudaErrorMemoryAllocation)
         return IO_FAIL(IO_ERR_MEMORY, "the CUDA device has no %zu bytes left for an attention's constants", n_bytes);
     if (error == cudaSuccess) error = cudaMemcpyAsync(*out, from, n_bytes, cudaMemcpyHostToDevice, stream);
@@ -42,7 +43,7 @@ static io_status copy_to_device(cudaStream_t stream, void **out, const void *fro
     return IO_OK;
 }
 
-io_status relpos_create_cuda(cudaStream_t stream, int side, int head_size, int heads, const float *rel_h, const float *rel_w,
+io_status relpos_create_cuda(cudaStream_t stream, bool is_tf32, int side, int head_size, int heads, const float *rel_h, const float *rel_w,
                              const float *bias, model_type type, model_relpos **out)
 {
     io_status status = IO_OK;
@@ -54,6 +55,7 @@ io_status relpos_create_cuda(cudaStream_t stream, int side, int head_size, int h
     if (head_size < 1 || head_size > ATTENTION_LARGEST_HEAD)
         return IO_FAIL(IO_ERR_UNSUPPORTED, "attention: heads of %d numbers; on CUDA devices at most %d are supported, use --device cpu",
                        head_size, ATTENTION_LARGEST_HEAD);
+    IO_TRY(attention_shared_check_cuda("attention", side, attention_forward_shared(side, head_size, attention_math_choose(type, is_tf32))));
     IO_TRY(io_alloc(1, sizeof *made, (void **)&made));
     *made = (model_relpos){.side = side, .head_size = head_size, .heads = heads, .type = type, .head_pad = attention_head_pad(head_size)};
     IO_TRY_GOTO(status, done, io_alloc((size_t)n_rows * (size_t)made->head_pad, element, &rows));

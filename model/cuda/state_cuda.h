@@ -49,10 +49,9 @@ struct model_backend {
     int n_graphs; /* recorded passes, which hold the scratch's address */
     cuda_stage stage;
     cuda_lanes lanes;
-    double *host_sums; /* pinned, CUDA_HOST_SUMS: what loss_forward brings back */
 };
 
-enum { CUDA_WORKSPACE_BYTES = 32 << 20, /* what NVIDIA recommends for Hopper */ CUDA_HOST_SUMS = 1024 };
+enum { CUDA_WORKSPACE_BYTES = 32 << 20 /* what NVIDIA recommends for Hopper */ };
 
 /* *out: at least n_bytes of device memory for the operation under way, aligned to 256 bytes; its contents are lost at the next call. It
  * grows, which waits for the device, and is kept: the first pass of a shape grows it, later ones find it there. */

@@ -274,11 +274,85 @@ static void test_trace(void **state)
     close_network(&net);
 }
 
+/* A device that records: the CPU's, whose recordings are empty, and whose labels fail once when told. */
+static struct recorder {
+    model_ops ops;
+    io_status (*labels)(model_backend *, uint16_t *, const float *, int, int, int, int);
+    bool is_failing;
+    int n_begun, n_ended, n_freed, n_launched;
+} recorder;
+
+static io_status record_labels(model_backend *backend, uint16_t *labels, const float *logits, int B, int K, int L, int S)
+{
+    if (recorder.is_failing) return IO_FAIL(IO_ERR_DEVICE, "the kernel of labels");
+    return recorder.labels(backend, labels, logits, B, K, L, S);
+}
+
+static io_status begin_recording(model_backend *backend)
+{
+    recorder.n_begun++;
+    return IO_OK;
+}
+
+static io_status end_recording(model_backend *backend, model_graph **out)
+{
+    recorder.n_ended++;
+    *out = (model_graph *)&recorder;
+    return IO_OK;
+}
+
+static io_status launch_recording(model_backend *backend, const model_graph *graph)
+{
+    assert_ptr_equal(graph, &recorder);
+    recorder.n_launched++;
+    return IO_OK;
+}
+
+static void free_recording(model_backend *backend, model_graph **graph)
+{
+    recorder.n_freed++;
+    *graph = NULL;
+}
+
+/* A recording that failed half-way is given back and never launched, and what is said is why it failed. */
+static void test_failed_recording(void **state)
+{
+    network net;
+    float *image = make_image(&cases[0]);
+    uint16_t *labels;
+
+    open_case(&net, &cases[0], MODEL_F32, 1);
+    labels = malloc(net.area * sizeof *labels);
+    recorder = (struct recorder){.ops = *net.device->ops, .labels = net.device->ops->labels_forward};
+    recorder.ops.labels_forward = record_labels;
+    recorder.ops.graph_begin = begin_recording;
+    recorder.ops.graph_end = end_recording;
+    recorder.ops.graph_launch = launch_recording;
+    recorder.ops.graph_free = free_recording;
+    model_sam_free(&net.sam);
+    net.device->ops = &recorder.ops;
+    check_ok(model_sam_create(net.device, &net.config, net.sam_file, net.adapter_file, &net.sam));
+    check_ok(model_sam_segment(net.sam, image, 1, labels));
+    recorder.is_failing = true;
+    assert_int_equal(model_sam_segment(net.sam, image, 1, labels), IO_ERR_DEVICE);
+    assert_non_null(strstr(io_last_error_text(), "the kernel of labels"));
+    assert_int_equal(recorder.n_launched, 0);
+    assert_int_equal(recorder.n_freed, recorder.n_ended);
+    recorder.is_failing = false;
+    check_ok(model_sam_segment(net.sam, image, 1, labels));
+    assert_int_equal(recorder.n_begun, 2);
+    assert_int_equal(recorder.n_launched, 1);
+    close_network(&net);
+    assert_int_equal(recorder.n_freed, 2);
+    free(labels);
+    free(image);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_networks), cmocka_unit_test(test_merge), cmocka_unit_test(test_invariance),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_trace),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_trace), cmocka_unit_test(test_failed_recording),
     };
 
     snprintf(source_folder, sizeof source_folder, "%s", getenv("SAMED_SOURCE") ? getenv("SAMED_SOURCE") : ".");

@@ -27,6 +27,11 @@ void run_unfold(const model_device *device, const op_case *self);
 void run_masks(const model_device *device, const op_case *self);
 void run_labels(const model_device *device, const op_case *self);
 
+/* Cases at the edges of a backend, in op_limits.c. */
+void run_attention_nan(const model_device *device, const op_case *self);
+void run_attention_refused(const model_device *device, const op_case *self);
+void run_recorded(const model_device *device, const op_case *self);
+
 /* Cases of the gradients, in op_backward.c. */
 void run_linear_backward(const model_device *device, const op_case *self);
 void run_matrix_update(const model_device *device, const op_case *self);
