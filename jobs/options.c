@@ -23,6 +23,7 @@ enum {
     KEY_TEAM,
     KEY_BATCH,
     KEY_OVERWRITE,
+    KEY_OVERWRITE_BEFORE,
     KEY_PREVIEW,
     KEY_STATS,
     KEY_JSON,
@@ -155,6 +156,8 @@ static const struct argp_option segment_options[] = {
     {"only", KEY_ONLY, "FILE", 0, "just the cases that a failed.tsv or a list of ids names", 1},
     {"shard", KEY_SHARD, "I/N", 0, "part I (1 to N) of N of the study, of equal size; the parts may run at once", 1},
     {"overwrite", KEY_OVERWRITE, 0, 0, "redo cases that are done", 1},
+    {"overwrite-before", KEY_OVERWRITE_BEFORE, "FILE", 0, "redo cases that were done before this file was last written, keep later ones",
+     1},
     {"preview", KEY_PREVIEW, 0, 0, "write a picture of each case (<case>_preview.png)", 1},
     {"stats", KEY_STATS, 0, 0, "measure volumes and intensities per label (stats.tsv)", 1},
     {0, 0, 0, 0, "How slices are prepared:", 2},
@@ -289,6 +292,7 @@ static error_t parse_paths(int key, char *arg, job_segment_options *options)
     case KEY_ADAPTER: options->adapter = arg; return 0;
     case KEY_LABELS: options->labels = arg; return 0;
     case KEY_ONLY: options->only = arg; return 0;
+    case KEY_OVERWRITE_BEFORE: options->overwrite_before = arg; return 0;
     case KEY_SCRATCH: options->scratch = arg; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }

@@ -17,8 +17,8 @@ typedef struct job_segment_options {
     const char **inputs; /* [n_inputs], borrowed from argv; the array is owned */
     size_t n_inputs;
     const char *list, *output, *sam, *adapter, *labels; /* borrowed from argv, NULL when not given, as the next */
-    const char *only, *scratch;
-    job_shard shard; /* n 0 for the whole */
+    const char *only, *scratch, *overwrite_before;      /* NULL when not given */
+    job_shard shard;                                    /* n 0 for the whole */
     model_device_kind device;
     model_type precision;
     int n_ranks;   /* that must be there, 0 when not given */

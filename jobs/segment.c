@@ -64,6 +64,7 @@ static io_status skip_done(segment_run *run, bool *is_identified)
 {
     *is_identified = false;
     if (run->options->overwrite) return IO_OK;
+    if (run->options->overwrite_before) IO_TRY(job_segment_plan_redo_before(&run->world, run->options->overwrite_before, &run->plan));
     if (!job_segment_plan_has_records(&run->world, &run->outputs, &run->plan)) return IO_OK;
     *is_identified = true;
     IO_TRY(job_segment_weights_identify(&run->world, &run->weights));

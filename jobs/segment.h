@@ -17,6 +17,7 @@
 #define JOBS_SEGMENT_H
 
 #include <pthread.h>
+#include <time.h>
 #include <stdatomic.h>
 
 #include "io/labels.h"
@@ -53,6 +54,7 @@ typedef struct segment_plan {
                           it is its turn */
     int64_t *n_voxels; /* [n_cases] 0 without a header, as the next */
     int64_t *image_bytes;                /* [n_cases] of the voxels in their own type */
+    struct timespec redo_before;         /* a record older than this does not count; 0 without --overwrite-before */
     int64_t *is_done;                    /* [n_cases] 1 when finished by an earlier run */
     int64_t *to_do;                      /* [n_cases] slices still to be done, 0 for finished cases */
     int64_t n_done, n_left, slices_left; /* of those not left out */
@@ -143,7 +145,9 @@ io_status job_segment_plan_create(const job_comm *world, const job_segment_optio
 void job_segment_plan_free(segment_plan *plan);
 /* Collective. Finds finished cases (all ranks share the reading). IO_ERR_STOPPED after a signal to any rank. */
 io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs *outputs, segment_plan *plan);
-/* Collective. Is there any record, so that checking is needed? */
+/* Collective. --overwrite-before: the time of this file, as rank 0 sees it, becomes the plan's. */
+io_status job_segment_plan_redo_before(const job_comm *world, const char *file, segment_plan *plan);
+/* Collective. Is there any record that may count, so that checking is needed? */
 bool job_segment_plan_has_records(const job_comm *world, const pipe_outputs *outputs, const segment_plan *plan);
 /* Slices that a case of this grid has, once it is turned as asked. */
 int64_t job_segment_count_slices(const io_grid *grid, pipe_orient orient);

@@ -1,8 +1,10 @@
 /* Which cases there are, what their headers say, which are finished. See segment.h. */
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "io/log.h"
 #include "io/memory.h"
@@ -98,12 +100,42 @@ void job_segment_plan_free(segment_plan *plan)
     io_free(&plan->to_do);
 }
 
+io_status job_segment_plan_redo_before(const job_comm *world, const char *file, segment_plan *plan)
+{
+    io_status status = IO_OK;
+    struct stat about = {0};
+
+    if (world->rank == 0 && stat(file, &about) != 0)
+        status = IO_FAIL(IO_ERR_ARGUMENT, "--overwrite-before %s: cannot be read (%s); its time says which cases are redone", file,
+                         strerror(errno));
+    if (!job_all_ok(world, &status, NULL)) return status;
+    job_comm_bcast(world, &about.st_mtim, sizeof about.st_mtim, 0);
+    plan->redo_before = about.st_mtim;
+    return IO_OK;
+}
+
+/* A record is written last, so its time is that of the case. */
+static bool has_record(const pipe_outputs *outputs, const segment_plan *plan, size_t index)
+{
+    const char *id = plan->manifest->cases[index].id;
+    const struct timespec *limit = &plan->redo_before;
+    struct stat about;
+    char *path = NULL;
+    bool is_old;
+
+    if (plan->is_left_out[index] || !pipe_case_has_record(outputs, id)) return false;
+    if (limit->tv_sec == 0 || pipe_case_path(outputs->folder, id, "_dseg.json", &path) != IO_OK) return true;
+    is_old = stat(path, &about) == 0 &&
+             (about.st_mtim.tv_sec < limit->tv_sec || (about.st_mtim.tv_sec == limit->tv_sec && about.st_mtim.tv_nsec < limit->tv_nsec));
+    io_free(&path);
+    return !is_old;
+}
+
 bool job_segment_plan_has_records(const job_comm *world, const pipe_outputs *outputs, const segment_plan *plan)
 {
     int64_t n_records = 0;
 
-    for (size_t i = (size_t)world->rank; i < plan->manifest->n_cases; i += (size_t)world->size)
-        n_records += !plan->is_left_out[i] && pipe_case_has_record(outputs, plan->manifest->cases[i].id);
+    for (size_t i = (size_t)world->rank; i < plan->manifest->n_cases; i += (size_t)world->size) n_records += has_record(outputs, plan, i);
     job_comm_sum(world, &n_records, 1);
     return n_records > 0;
 }
@@ -117,7 +149,7 @@ io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs 
         const io_case *c = &plan->manifest->cases[i];
         char reason[160] = "";
         bool is_done = false;
-        if (plan->is_left_out[i] || !pipe_case_has_record(outputs, c->id)) continue;
+        if (!has_record(outputs, plan, i)) continue;
         if (pipe_case_check_done(outputs, c->id, c->path, &is_done, reason) != IO_OK)
             snprintf(reason, sizeof reason, "%.150s", io_last_error_text());
         plan->is_done[i] = is_done;

@@ -90,6 +90,23 @@ launch() {
     esac
 }
 
+# plan_overwrite ARGUMENT...: the same in arguments, with --overwrite turned into the time of the job's first launch: cases of before are
+# done again once, not by every launch again, and what an interrupted launch did stays.
+plan_overwrite() {
+    local argument stamp=$out/slurm/overwrite.$job
+    arguments=()
+    for argument in "$@"; do
+        if [ "$argument" = --overwrite ]; then
+            if [ "$restarts" -eq 0 ] || [ ! -e "$stamp" ]; then
+                : >"$stamp" || die $EXIT_RUN "$stamp: cannot be written on $(hostname)"
+            fi
+            arguments+=(--overwrite-before "$stamp")
+        else
+            arguments+=("$argument")
+        fi
+    done
+}
+
 # What tells one version of a file from the next; empty when it is not there.
 stamp() {
     stat -c '%i %z' "$1" 2>/dev/null || true

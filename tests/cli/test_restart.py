@@ -137,6 +137,20 @@ class Damage(unittest.TestCase):
     def test_overwrite(self):
         self.assertEqual(len(self.redo("--overwrite")), 5)
 
+    def test_overwrite_what_is_older_than_a_file(self):
+        stamp = samed.path("stamp")
+        with open(stamp, "w", encoding="utf-8"):
+            pass
+        for name in self.before:  # three are older than the stamp
+            seconds = os.stat(stamp).st_mtime + (-10 if name[:2] in ("c0", "c1", "c2") else 10)
+            os.utime(os.path.join(self.out, name), (seconds, seconds))
+        self.before = samed.stamps(self.out)
+        self.assertEqual(self.redo("--overwrite-before", stamp), ["c0", "c1", "c2"])
+        self.before = samed.stamps(self.out)
+        self.assertEqual(self.redo("--overwrite-before", stamp), [])
+        process = samed.segment(self.folder, self.out, "--overwrite-before", "not there", ranks=2)
+        self.assertIn("--overwrite-before not there: cannot be read", samed.check(process, 2).stderr)
+
     def test_damaged_outputs(self):
         with open(os.path.join(self.out, "c0_dseg.nii.gz"), "r+b") as stream:  # cut short
             stream.truncate(40)

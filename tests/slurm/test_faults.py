@@ -79,6 +79,20 @@ class Faults(unittest.TestCase):
         self.assertRegex(log, "[1-9][0-9]* of them done before")
         self.check_maps()
 
+    def test_overwrite_survives_a_restart(self):
+        """Every case is done again once: what the first launch did is kept by the second."""
+        shutil.copytree(self.reference, self.out)
+        before = samed.stamps(self.out)
+        job = self.submit("--overwrite")["segment"]
+        samed.wait_for(lambda: any(stamp != before.get(name) for name, stamp in samed.stamps(self.out).items()), "the first case")
+        held = cluster.hold(job)
+        job.stop_in_good_order()
+        cluster.let_go(held)
+        log = job.end(restarts=1).log()
+        self.assertRegex(log, "[1-9][0-9]* of them done before")
+        self.assertEqual([name for name, stamp in samed.stamps(self.out).items() if stamp == before[name]], [])
+        self.check_maps()
+
     def test_usr1_as_another_user(self):
         """nobody, in a folder of its own with a blank in a name, with a copy of the program and the scripts, queues its job again."""
         home = os.path.join(cluster.RUN, "shared", "home")
