@@ -78,6 +78,8 @@ static io_status start_rank(segment_run *run)
         run->outputs.scratch = job_scratch_path(run->scratch);
     }
     run->batch = model_flow_is_offered(run->weights.device) ? model_flow_batch(run->weights.device) : run->options->batch;
+    if (run->world.rank == 0 && run->options->batch > 1 && run->batch != run->options->batch)
+        io_log(IO_LOG_WARN, "--batch %d is not used: this device takes %d slices at a time", run->options->batch, run->batch);
     if (run->world.rank == 0) IO_TRY(job_segment_report_create(run, &run->report));
     IO_TRY(job_queue_create(run->plan.to_do, run->plan.manifest->n_cases, &run->queue));
     IO_TRY(job_segment_reader_start(run, &run->reader));

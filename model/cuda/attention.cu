@@ -225,7 +225,7 @@ static __device__ __forceinline__ void store_queries(const query_state<M, MT> &s
 }
 
 /* Blocks of a multiprocessor that registers must allow: three where nothing spills at 168 registers a thread. */
-template <class M, int MT> constexpr int least_blocks()
+template <class M, int MT> static constexpr int least_blocks()
 {
     return MT == 2 || sizeof(typename M::element) == sizeof(float) ? 2 : 3;
 }
@@ -278,7 +278,7 @@ template <class M, int NT, int MT> static int launch(cudaStream_t stream, const 
         *least = n_bytes;
         return cudaSuccess;
     }
-    const dim3 grid((unsigned)count_blocks(count_tiles(job->G, job->side, MT * 64)), (unsigned)job->heads, (unsigned)job->B);
+    const dim3 grid((unsigned)count_window_blocks(count_tiles(job->G, job->side, MT * 64)), (unsigned)job->heads, (unsigned)job->B);
     const cudaError_t error =
         cudaFuncSetAttribute((const void *)attention_forward_kernel<M, NT, MT>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)n_bytes);
 
@@ -314,12 +314,12 @@ static int launch_by_math(cudaStream_t stream, const attention_job *job, attenti
     }
 }
 
-extern "C" int attention_forward_launch(cudaStream_t stream, const attention_job *job, attention_math math)
+extern "C" int attention_forward_launch_cuda(cudaStream_t stream, const attention_job *job, attention_math math)
 {
     return launch_by_math(stream, job, math, NULL);
 }
 
-extern "C" size_t attention_forward_shared(int side, int head_size, attention_math math)
+extern "C" size_t attention_forward_shared_cuda(int side, int head_size, attention_math math)
 {
     attention_job job = {};
     size_t least = 0;

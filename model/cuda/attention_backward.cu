@@ -523,7 +523,7 @@ template <class M, int NT> static int launch(cudaStream_t stream, const attentio
         *least = dq_bytes > dkv_bytes ? dq_bytes : dkv_bytes;
         return cudaSuccess;
     }
-    const dim3 grid((unsigned)count_blocks(count_tiles(forward->G, forward->side, ATTENTION_TILE)), (unsigned)forward->heads,
+    const dim3 grid((unsigned)count_window_blocks(count_tiles(forward->G, forward->side, ATTENTION_TILE)), (unsigned)forward->heads,
                     (unsigned)forward->B);
     cudaError_t error =
         cudaFuncSetAttribute((const void *)attention_dq_kernel<M, NT>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)dq_bytes);
@@ -561,12 +561,12 @@ static int launch_by_math(cudaStream_t stream, const attention_backward_job *job
     }
 }
 
-extern "C" int attention_backward_launch(cudaStream_t stream, const attention_backward_job *job, attention_math math)
+extern "C" int attention_backward_launch_cuda(cudaStream_t stream, const attention_backward_job *job, attention_math math)
 {
     return launch_by_math(stream, job, math, NULL);
 }
 
-extern "C" size_t attention_backward_shared(int side, int head_size, attention_math math)
+extern "C" size_t attention_backward_shared_cuda(int side, int head_size, attention_math math)
 {
     attention_backward_job job = {};
     size_t least = 0;

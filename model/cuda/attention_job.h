@@ -61,8 +61,8 @@ typedef struct attention_backward_job {
 /* Bytes of dynamic shared memory that a block of attention may take on the current device; 0 where the device does not say. */
 size_t attention_shared_limit_cuda(void);
 /* And what blocks need at least for windows of side x side tokens. */
-size_t attention_forward_shared(int side, int head_size, attention_math math);
-size_t attention_backward_shared(int side, int head_size, attention_math math);
+size_t attention_forward_shared_cuda(int side, int head_size, attention_math math);
+size_t attention_backward_shared_cuda(int side, int head_size, attention_math math);
 /* Refuses windows that need more than the limit. */
 io_status attention_shared_check_cuda(const char *operation, int side, size_t needed);
 
@@ -72,10 +72,10 @@ static inline attention_math attention_math_choose(model_type type, bool is_tf32
 }
 
 /* Launchers; a cudaError_t. */
-int attention_forward_launch(cudaStream_t stream, const attention_job *job, attention_math math);
-int attention_backward_launch(cudaStream_t stream, const attention_backward_job *job, attention_math math);
-int cross_attention_forward_launch(cudaStream_t stream, const cross_job *job);
-int cross_attention_backward_launch(cudaStream_t stream, const cross_job *job);
+int attention_forward_launch_cuda(cudaStream_t stream, const attention_job *job, attention_math math);
+int attention_backward_launch_cuda(cudaStream_t stream, const attention_backward_job *job, attention_math math);
+int cross_attention_forward_launch_cuda(cudaStream_t stream, const cross_job *job);
+int cross_attention_backward_launch_cuda(cudaStream_t stream, const cross_job *job);
 
 #ifdef __cplusplus
 }

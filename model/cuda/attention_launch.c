@@ -61,7 +61,7 @@ io_status attention_forward_cuda(cudaStream_t stream, bool is_tf32, model_rows o
 
     if (qkv.type != relpos->type || (out.type != relpos->type && out.type != MODEL_F32))
         return IO_FAIL(IO_ERR_MISMATCH, "attention: the rows are not of the type that the constants were packed for");
-    return CUDA_CHECK((cudaError_t)attention_forward_launch(stream, &job, attention_math_choose(relpos->type, is_tf32)));
+    return CUDA_CHECK((cudaError_t)attention_forward_launch_cuda(stream, &job, attention_math_choose(relpos->type, is_tf32)));
 }
 
 /* Floats of scratch for each query and head: its terms, and dout . out. */
@@ -75,7 +75,7 @@ io_status attention_backward_size_cuda(bool is_tf32, const model_relpos *relpos,
     const attention_math math = attention_math_choose(relpos->type, is_tf32);
 
     IO_TRY(attention_shared_check_cuda("the gradient of attention", relpos->side,
-                                       attention_backward_shared(relpos->side, relpos->head_size, math)));
+                                       attention_backward_shared_cuda(relpos->side, relpos->head_size, math)));
     IO_TRY(io_size_mul((size_t)B * (size_t)G, (size_t)G * (size_t)relpos->heads, n_bytes));
     return io_size_mul(*n_bytes, count_saved(relpos) * sizeof(float), n_bytes);
 }
@@ -95,5 +95,5 @@ io_status attention_backward_cuda(cudaStream_t stream, bool is_tf32, void *scrat
 
     if (qkv.type != relpos->type || out.type != MODEL_F32 || dout.type != MODEL_F32 || dqkv.type != MODEL_F32)
         return IO_FAIL(IO_ERR_MISMATCH, "attention_backward: qkv must be of the type that the constants were packed for, all else f32");
-    return CUDA_CHECK((cudaError_t)attention_backward_launch(stream, &job, attention_math_choose(relpos->type, is_tf32)));
+    return CUDA_CHECK((cudaError_t)attention_backward_launch_cuda(stream, &job, attention_math_choose(relpos->type, is_tf32)));
 }

@@ -52,7 +52,7 @@ static inline __host__ __device__ attention_tiles count_tiles(int G, int side, i
 }
 
 /* Blocks of one head and slice. */
-static inline __host__ __device__ int count_blocks(const attention_tiles &tiles)
+static inline __host__ __device__ int count_window_blocks(const attention_tiles &tiles)
 {
     return tiles.across * tiles.across * tiles.whole + 2 * tiles.across * tiles.edge + tiles.corner;
 }
@@ -78,7 +78,7 @@ static __device__ __forceinline__ void place_block(const attention_tiles &tiles,
     }
 }
 
-/* This block's window and tile; a grid has count_blocks x heads x slices blocks. lane_pad: lanes of a chunk. */
+/* This block's window and tile; a grid has count_window_blocks x heads x slices blocks. lane_pad: lanes of a chunk. */
 static __device__ __forceinline__ attention_window find_window(const attention_job &job, int n_rows, int lane_pad)
 {
     attention_window w;

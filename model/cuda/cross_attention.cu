@@ -271,13 +271,13 @@ template <int HEAD> static int launch_backward(cudaStream_t stream, const cross_
     return cudaGetLastError();
 }
 
-extern "C" int cross_attention_forward_launch(cudaStream_t stream, const cross_job *job)
+extern "C" int cross_attention_forward_launch_cuda(cudaStream_t stream, const cross_job *job)
 {
     if (job->head_size <= 16) return launch_forward<16>(stream, job);
     return launch_forward<CROSS_LARGEST_HEAD>(stream, job);
 }
 
-extern "C" int cross_attention_backward_launch(cudaStream_t stream, const cross_job *job)
+extern "C" int cross_attention_backward_launch_cuda(cudaStream_t stream, const cross_job *job)
 {
     if (job->head_size <= 16) return launch_backward<16>(stream, job);
     return launch_backward<CROSS_LARGEST_HEAD>(stream, job);

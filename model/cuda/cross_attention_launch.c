@@ -53,7 +53,7 @@ io_status cross_attention_forward_cuda(cudaStream_t stream, model_rows out, mode
     job.out = out;
     IO_TRY(check_job(&job));
     if (out.type != MODEL_F32) return IO_FAIL(IO_ERR_MISMATCH, "cross attention: out must be f32");
-    return CUDA_CHECK((cudaError_t)cross_attention_forward_launch(stream, &job));
+    return CUDA_CHECK((cudaError_t)cross_attention_forward_launch_cuda(stream, &job));
 }
 
 io_status cross_attention_backward_size_cuda(int B, int n_q, int heads, size_t *n_bytes)
@@ -75,5 +75,5 @@ io_status cross_attention_backward_cuda(cudaStream_t stream, void *scratch, mode
     job.is_aligned = job.is_aligned && is_aligned(dout);
     IO_TRY(check_job(&job));
     IO_TRY(check_gradients(&job));
-    return CUDA_CHECK((cudaError_t)cross_attention_backward_launch(stream, &job));
+    return CUDA_CHECK((cudaError_t)cross_attention_backward_launch_cuda(stream, &job));
 }

@@ -55,7 +55,8 @@ io_status relpos_create_cuda(cudaStream_t stream, bool is_tf32, int side, int he
     if (head_size < 1 || head_size > ATTENTION_LARGEST_HEAD)
         return IO_FAIL(IO_ERR_UNSUPPORTED, "attention: heads of %d numbers; on CUDA devices at most %d are supported, use --device cpu",
                        head_size, ATTENTION_LARGEST_HEAD);
-    IO_TRY(attention_shared_check_cuda("attention", side, attention_forward_shared(side, head_size, attention_math_choose(type, is_tf32))));
+    IO_TRY(attention_shared_check_cuda("attention", side,
+                                       attention_forward_shared_cuda(side, head_size, attention_math_choose(type, is_tf32))));
     IO_TRY(io_alloc(1, sizeof *made, (void **)&made));
     *made = (model_relpos){.side = side, .head_size = head_size, .heads = heads, .type = type, .head_pad = attention_head_pad(head_size)};
     IO_TRY_GOTO(status, done, io_alloc((size_t)n_rows * (size_t)made->head_pad, element, &rows));

@@ -53,8 +53,9 @@ class Program(unittest.TestCase):
 
     def test_labels_are_the_cpus(self):
         # f32 on both sides: logits agree to 1e-5, so that at most a voxel between two nearly equal classes may differ.
-        done = segment("f32", "--device", "cuda", CUDAHOST_ASYNC="late", CUDAHOST_GUARD="1")
+        done = segment("f32", "--device", "cuda", "--batch", "4", CUDAHOST_ASYNC="late", CUDAHOST_GUARD="1")
         self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("--batch 4 is not used: this device takes 16 slices at a time", done.stderr)
         self.check_labels("f32", 3)
 
     def test_labels_in_bf16_are_near(self):
