@@ -83,6 +83,20 @@ class Segmentation(unittest.TestCase):
         self.assertIn("--ranks 4: the job started 4 ranks, but MPI sees 2", log)
         self.assertEqual(log.count("ended with 2"), 2, log)  # the one step, the job
 
+    def test_tasks_that_do_not_know_of_each_other(self):
+        """As under an MPI that makes singletons where it finds no PMI: --ranks tells, and by hand, without it, the folder's lock."""
+        alone = samed.path("alone.sh")
+        with open(alone, "w", encoding="utf-8") as stream:
+            stream.write(f'#!/bin/sh\nfor v in $(env | grep -E "^(SLURM|PMI)" | cut -d= -f1); do unset "$v"; done\nexec {samed.PROGRAM} "$@"\n')
+        os.chmod(alone, 0o755)
+        job = cluster.segment(cluster.site(SITE_SAMED=alone, SITE_MPI="none"), self.folder, self.out)["segment"].end("FAILED", 2)
+        self.assertIn("the job started 4 ranks, but MPI sees 1", job.log())
+        self.assertEqual(samed.stamps(self.out), {})
+        slow = samed.segment_arguments(self.folder, f"{self.out}.by.hand", "--image-size", 384)  # longer than the tasks' starts are apart
+        command = ["srun", "-N2", "-n4", "--mpi=none", alone, *map(str, slow)]
+        process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(samed.check(process, 2).stderr.count("another run"), 3, process.stderr)
+
     def test_gpus_belong_to_the_node(self):
         """Every rank sees all GPUs of its node and takes one by its local rank."""
         wrapper = samed.path("wrapper.sh")
