@@ -29,8 +29,14 @@ static int compare_names(const void *key, const void *element)
     return strcmp(key, *(char *const *)element);
 }
 
-/* When the case's record was written; 0 when there is none. */
-static time_t find_record(const listing *list, const char *id)
+/* Seconds since the epoch, with their fraction: a run that has just begun has a speed too. */
+static double count_seconds(struct timespec moment)
+{
+    return (double)moment.tv_sec + 1e-9 * (double)moment.tv_nsec;
+}
+
+/* When the case's record was written, as count_seconds; 0 when there is none. */
+static double find_record(const listing *list, const char *id)
 {
     char name[512];
     char *path = NULL;
@@ -39,13 +45,13 @@ static time_t find_record(const listing *list, const char *id)
     snprintf(name, sizeof name, "%s_dseg.json", id);
     if (!bsearch(name, list->names, list->n, sizeof *list->names, compare_names)) return 0;
     if (io_path_join(list->folder, name, &path) != IO_OK) return 0;
-    if (stat(path, &about) != 0) about.st_mtime = 0;
+    if (stat(path, &about) != 0) about = (struct stat){0};
     io_free(&path);
-    return about.st_mtime;
+    return count_seconds(about.st_mtim);
 }
 
 /* The text of a place's table, NULL when it is not there. *written (may be NULL) when. */
-static io_status read_table(const char *place, const char *name, char **text, time_t *written)
+static io_status read_table(const char *place, const char *name, char **text, double *written)
 {
     io_status status = IO_OK;
     char *path = NULL;
@@ -54,7 +60,7 @@ static io_status read_table(const char *place, const char *name, char **text, ti
     *text = NULL;
     IO_TRY(io_path_join(place, name, &path));
     if (stat(path, &about) == 0) {
-        if (written) *written = about.st_mtime;
+        if (written) *written = count_seconds(about.st_mtim);
         status = io_file_read_text(path, MAX_TABLE_BYTES, text);
     }
     io_free(&path);
@@ -119,7 +125,7 @@ static bool has_failed(const segment_status *out, const char *id)
 }
 
 /* What a run that lives has under way. A record may be newer than running.tsv. */
-static io_status read_running(const char *place, const listing *list, time_t started, segment_status *out)
+static io_status read_running(const char *place, const listing *list, double started, segment_status *out)
 {
     io_status status = IO_OK;
     char *text = NULL, *rest = NULL;
@@ -139,11 +145,11 @@ static io_status read_running(const char *place, const listing *list, time_t sta
 
 /* One line of cases.tsv. A case that the run has before it is done by a record of this run, the others by any. Returns the slices that
  * this run has done of it. */
-static int64_t count_case(char *line, const listing *list, time_t started, status_place *place, segment_status *out)
+static int64_t count_case(char *line, const listing *list, double started, status_place *place, segment_status *out)
 {
     char *fields[3];
     int64_t n_slices;
-    time_t record;
+    double record;
     bool is_new;
 
     job_status_split(line, '\t', fields, 3);
@@ -180,7 +186,8 @@ static io_status read_cases(const char *path, const listing *list, status_place 
 {
     char *text = NULL, *rest = NULL;
     int64_t n_slices = 0;
-    time_t started = 0;
+    struct timespec now;
+    double started = 0;
 
     IO_TRY(read_failures(path, out));
     IO_TRY(read_table(path, "cases.tsv", &text, &started));
@@ -188,7 +195,8 @@ static io_status read_cases(const char *path, const listing *list, status_place 
     for (char *line = next_line(text, &rest); line; line = next_line(NULL, &rest))
         n_slices += count_case(line, list, started - SKEW_S, place, out);
     io_free(&text);
-    estimate(n_slices, difftime(time(NULL), started), place);
+    clock_gettime(CLOCK_REALTIME, &now);
+    estimate(n_slices, count_seconds(now) - started, place);
     return place->state == STATUS_RUNNING ? read_running(path, list, started - SKEW_S, out) : IO_OK;
 }
 
