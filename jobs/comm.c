@@ -174,6 +174,30 @@ job_request job_comm_bcast_begin(const job_comm *comm, void *bytes, size_t n_byt
     return request;
 }
 
+job_request job_comm_send_rows_begin(const job_comm *comm, const void *rows, size_t n_rows, size_t row_bytes, int to, int tag)
+{
+    job_request request = {.is_open = true};
+    MPI_Datatype row;
+
+    MPI_Type_contiguous((int)row_bytes, MPI_BYTE, &row);
+    MPI_Type_commit(&row);
+    MPI_Isend(rows, (int)n_rows, row, to, tag, comm->handle, &request.handle);
+    MPI_Type_free(&row); /* once the message is through */
+    return request;
+}
+
+job_request job_comm_receive_rows_begin(const job_comm *comm, void *rows, size_t n_rows, size_t row_bytes, int from, int tag)
+{
+    job_request request = {.is_open = true};
+    MPI_Datatype row;
+
+    MPI_Type_contiguous((int)row_bytes, MPI_BYTE, &row);
+    MPI_Type_commit(&row);
+    MPI_Irecv(rows, (int)n_rows, row, from, tag, comm->handle, &request.handle);
+    MPI_Type_free(&row);
+    return request;
+}
+
 /* MPI counts in int: the bytes of the piece that begins at. No bytes at all are one empty piece. */
 static size_t cut_piece(size_t n_bytes, size_t at)
 {

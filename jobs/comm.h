@@ -53,6 +53,9 @@ bool job_comm_test(job_request *request);
 job_request job_comm_send_begin(const job_comm *comm, const void *bytes, size_t n_bytes, int to, int tag);
 job_request job_comm_receive_begin(const job_comm *comm, void *bytes, size_t n_bytes, int from, int tag);
 job_request job_comm_bcast_begin(const job_comm *comm, void *bytes, size_t n_bytes, int root);
+/* The same for n_rows of row_bytes (at most INT_MAX each) side by side. */
+job_request job_comm_send_rows_begin(const job_comm *comm, const void *rows, size_t n_rows, size_t row_bytes, int to, int tag);
+job_request job_comm_receive_rows_begin(const job_comm *comm, void *rows, size_t n_rows, size_t row_bytes, int from, int tag);
 /* Wait calmly; any number of bytes, which both sides know. */
 void job_comm_send(const job_comm *comm, const void *bytes, size_t n_bytes, int to, int tag);
 void job_comm_receive(const job_comm *comm, void *bytes, size_t n_bytes, int from, int tag);

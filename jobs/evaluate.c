@@ -204,8 +204,7 @@ static io_status measure_all(evaluate_run *run)
     const job_post_events events = {.progressed = on_progress, .ended = on_ended, .context = run};
     io_status status;
 
-    job_team_create(&run->world, NULL, &run->team);
-    IO_TRY(job_post_create(&run->world, &run->team, run->queue, &events, &run->post));
+    IO_TRY(job_post_create(&run->world, run->queue, &events, &run->post));
     job_progress_start(&run->progress, n_cases, n_cases * run->n_parts, run->options->verbosity < 0 || run->world.rank > 0);
     status = job_evaluate_loop(run);
     job_progress_clear(&run->progress);
@@ -326,7 +325,6 @@ static void free_run(evaluate_run *run)
 {
     job_post_free(&run->post);
     job_queue_free(&run->queue);
-    job_team_free(&run->team);
     pipe_label_map_free(&run->reference_map);
     pipe_label_map_free(&run->prediction_map);
     pipe_study_free(&run->study);

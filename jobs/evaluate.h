@@ -15,7 +15,6 @@
 #include "jobs/post.h"
 #include "jobs/progress.h"
 #include "jobs/queue.h"
-#include "jobs/team.h"
 #include "pipeline/label_map.h"
 #include "pipeline/pair.h"
 #include "pipeline/report.h"
@@ -52,7 +51,6 @@ typedef struct evaluate_tally {
 typedef struct evaluate_run {
     const evaluate_options *options;
     job_comm world;
-    job_team team; /* of one rank: every rank takes items by itself */
     job_lock *lock;
     job_queue *queue;
     job_post *post;

@@ -177,11 +177,11 @@ void job_evaluate_poll(void *argument)
     run->is_polling = false;
 }
 
-static int64_t wait_answer(evaluate_run *run)
+static job_answer wait_answer(evaluate_run *run)
 {
-    int64_t next = JOB_QUEUE_EMPTY;
+    job_answer next;
 
-    while (!job_post_answer(run->post, &next)) {
+    while (!job_post_answered(run->post, &next)) {
         job_evaluate_poll(run);
         job_comm_rest();
     }
@@ -191,12 +191,12 @@ static int64_t wait_answer(evaluate_run *run)
 /* The next item is asked for before this one is measured, so that its number is there when it is needed. */
 static void run_items(evaluate_run *run, pipe_metrics_scratch *scratch)
 {
-    int64_t item = job_queue_at(run->queue, (size_t)run->world.rank);
+    job_answer current = job_post_first(run->post);
 
-    while (item != JOB_QUEUE_EMPTY) {
+    while (current.place != JOB_QUEUE_EMPTY) {
         job_post_ask(run->post);
-        measure_item(run, item, scratch);
-        item = wait_answer(run);
+        measure_item(run, job_queue_at(run->queue, current.place)->case_index, scratch);
+        current = wait_answer(run);
     }
     job_post_leave(run->post);
     run->has_told_stop = true; /* too late to matter: no message may be sent behind the leaving */

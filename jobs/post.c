@@ -20,24 +20,32 @@ typedef struct news {
 
 struct job_post {
     job_comm comm; /* a copy of the world: no other message can be taken for one of these */
-    bool is_leader;
     job_queue *queue;
     job_post_events events;
-    /* leaders: messages under way, a ring */
+    /* messages under way, a ring */
     news slots[N_SLOTS];
     job_request requests[N_SLOTS];
     int next_slot;
-    /* leaders: the answer */
-    int64_t answer;
+    /* the answer */
+    job_answer answer;
     job_request answer_request;
     bool has_answer;
     /* rank 0 */
-    int64_t *answers;             /* [world size] */
+    job_answer *answers;          /* [world size] */
     job_request *answer_requests; /* [world size] */
-    int n_leaders_left;
+    int home;                     /* of the case whose parts are being handed out */
+    int n_left;
 };
 
-io_status job_post_create(const job_comm *world, const job_team *team, job_queue *queue, const job_post_events *events, job_post **out)
+/* Rank r has place r to begin with, so the first part of its case is some places, that is ranks, before. */
+static int find_first_home(const job_queue *queue, int64_t place)
+{
+    const job_part *part = job_queue_at(queue, place);
+
+    return part ? (int)(place - part->number) : 0;
+}
+
+io_status job_post_create(const job_comm *world, job_queue *queue, const job_post_events *events, job_post **out)
 {
     io_status status;
     job_post *post = NULL;
@@ -53,13 +61,21 @@ done:
         return status;
     }
     job_comm_split(world, 0, world->rank, &post->comm);
-    post->is_leader = team->comm.rank == 0;
     post->queue = queue;
     if (events) post->events = *events;
-    post->n_leaders_left = team->n_teams;
-    for (int t = 0; world->rank == 0 && t < team->n_teams; t++) (void)job_queue_next(queue);
+    post->n_left = world->size;
+    post->home = find_first_home(queue, world->size - 1);
+    for (int r = 0; world->rank == 0 && r < world->size; r++) (void)job_queue_next(queue);
     *out = post;
     return IO_OK;
+}
+
+job_answer job_post_first(const job_post *post)
+{
+    const int place = post->comm.rank;
+
+    if (!job_queue_at(post->queue, place)) return (job_answer){.place = JOB_QUEUE_EMPTY, .n_handed = place};
+    return (job_answer){.place = place, .home = find_first_home(post->queue, place)};
 }
 
 void job_post_free(job_post **post)
@@ -73,24 +89,30 @@ void job_post_free(job_post **post)
     io_free(post);
 }
 
-static int64_t pick_next(job_post *post)
+static job_answer pick_next(job_post *post, int rank)
 {
-    return job_stop_asked() ? JOB_QUEUE_EMPTY : job_queue_next(post->queue);
+    job_answer next = {.place = job_stop_asked() ? JOB_QUEUE_EMPTY : job_queue_next(post->queue)};
+    const job_part *part = job_queue_at(post->queue, next.place);
+
+    if (part && part->number == 0) post->home = rank;
+    next.home = post->home;
+    next.n_handed = (int64_t)(job_queue_size(post->queue) - job_queue_left(post->queue));
+    if (part && post->events.handed) post->events.handed(post->events.context, part, rank);
+    return next;
 }
 
-static void answer(job_post *post, int leader)
+static void answer(job_post *post, int rank)
 {
-    const int64_t next = pick_next(post);
+    const job_answer next = pick_next(post, rank);
 
-    if (next != JOB_QUEUE_EMPTY && post->events.handed) post->events.handed(post->events.context, next, leader);
-    if (leader == 0) {
+    if (rank == 0) {
         post->answer = next;
         post->has_answer = true;
         return;
     }
-    job_comm_wait(&post->answer_requests[leader]); /* the answer before this one, long since taken */
-    post->answers[leader] = next;
-    post->answer_requests[leader] = job_comm_send_begin(&post->comm, &post->answers[leader], sizeof next, leader, TAG_ANSWER);
+    job_comm_wait(&post->answer_requests[rank]); /* the answer before this one, long since taken */
+    post->answers[rank] = next;
+    post->answer_requests[rank] = job_comm_send_begin(&post->comm, &post->answers[rank], sizeof next, rank, TAG_ANSWER);
 }
 
 static void take(job_post *post, const news *message, int from)
@@ -100,7 +122,7 @@ static void take(job_post *post, const news *message, int from)
     case NEWS_PROGRESS: post->events.progressed(post->events.context, message->n_slices); break;
     case NEWS_OUTCOME: post->events.ended(post->events.context, &message->outcome); break;
     case NEWS_STOP: job_stop_ask(); break;
-    case NEWS_LEAVE: post->n_leaders_left--; break;
+    case NEWS_LEAVE: post->n_left--; break;
     }
 }
 
@@ -126,11 +148,11 @@ void job_post_ask(job_post *post)
     send_news(post, &(news){.kind = NEWS_ASK});
 }
 
-bool job_post_answer(job_post *post, int64_t *next)
+bool job_post_answered(job_post *post, job_answer *answer)
 {
     const bool is_here = post->has_answer || (post->comm.rank != 0 && job_comm_test(&post->answer_request));
 
-    if (is_here) *next = post->answer;
+    if (is_here) *answer = post->answer;
     return is_here;
 }
 
@@ -164,5 +186,5 @@ void job_post_serve(job_post *post)
 
 bool job_post_all_left(const job_post *post)
 {
-    return post->n_leaders_left == 0;
+    return post->n_left == 0;
 }

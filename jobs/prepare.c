@@ -168,10 +168,9 @@ static io_status prepare_left(prepare_run *run)
     io_status status;
     const job_post_events events = {.progressed = job_prepare_report_progressed, .ended = job_prepare_report_ended, .context = run};
 
-    job_team_create(&run->world, NULL, &run->team);
     status = job_queue_create(run->to_do, run->cases.n, &run->queue);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
-    IO_TRY(job_post_create(&run->world, &run->team, run->queue, &events, &run->post));
+    IO_TRY(job_post_create(&run->world, run->queue, &events, &run->post));
     return job_prepare_loop(run);
 }
 
@@ -217,7 +216,6 @@ static void free_run(prepare_run *run)
 {
     job_post_free(&run->post);
     job_queue_free(&run->queue);
-    job_team_free(&run->team);
     for (int64_t i = 0; i < run->n_failed; i++) io_free(&run->failures[i]);
     io_free(&run->failures);
     io_free(&run->has_failed);

@@ -20,7 +20,6 @@
 #include "jobs/post.h"
 #include "jobs/progress.h"
 #include "jobs/queue.h"
-#include "jobs/team.h"
 #include "pipeline/label_map.h"
 #include "pipeline/prepare.h"
 #include "pipeline/store.h"
@@ -51,7 +50,6 @@ typedef struct prepare_cases {
 typedef struct prepare_run {
     const prepare_options *options;
     job_comm world;
-    job_team team; /* of one rank */
     job_lock *lock;
     job_queue *queue;
     job_post *post;

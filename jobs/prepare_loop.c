@@ -77,12 +77,12 @@ static void prepare_case(prepare_run *run, int64_t index)
     job_post_outcome(run->post, &outcome);
 }
 
-static int64_t ask_next(prepare_run *run)
+static job_answer ask_next(prepare_run *run)
 {
-    int64_t next;
+    job_answer next;
 
     job_post_ask(run->post);
-    while (!job_post_answer(run->post, &next)) {
+    while (!job_post_answered(run->post, &next)) {
         poll_run(run);
         job_comm_rest();
     }
@@ -91,11 +91,11 @@ static int64_t ask_next(prepare_run *run)
 
 io_status job_prepare_loop(prepare_run *run)
 {
-    int64_t current = job_queue_at(run->queue, (size_t)run->team.index);
+    job_answer current = job_post_first(run->post);
 
     job_comm_set_idle(poll_run, run);
-    while (current != JOB_QUEUE_EMPTY) {
-        if (!job_stop_asked()) prepare_case(run, current);
+    while (current.place != JOB_QUEUE_EMPTY) {
+        if (!job_stop_asked()) prepare_case(run, job_queue_at(run->queue, current.place)->case_index);
         current = ask_next(run);
     }
     poll_run(run);             /* a signal that came last */

@@ -7,26 +7,22 @@
 
 #include "io/memory.h"
 
-enum { CASES_ENOUGH = 50 /* of each rank: whatever the last ones are, they are a fiftieth of the whole */ };
-
-static const double waits = 0.5; /* slices that a case costs a team because its members wait for the slowest, and for the gathering */
-static const double worth_a_team = 0.995; /* half a percent less time pays for the talk in larger teams */
-
-typedef struct queue_entry {
-    int64_t weight;
-    int64_t index;
-} queue_entry;
+/* A part is at most this much of what is left for each rank: whoever takes the last ones, the others have enough before them. */
+static const double most_of_the_rest = 0.4;
+/* A part takes at least this much of its case's opening, which is done again for each part: beside the part before it, so some less is
+ * hidden. */
+static const double least_of_opening = 0.7;
 
 struct job_queue {
-    queue_entry *entries; /* [n_entries], in the order of handing out */
-    size_t n_entries, n_taken;
+    job_part *parts; /* [n_parts], in the order of handing out */
+    size_t n_parts, n_taken;
 };
 
-static int compare_entries(const void *a, const void *b)
+static int compare_cases(const void *a, const void *b)
 {
-    const queue_entry *x = a, *y = b;
-    if (x->weight != y->weight) return x->weight > y->weight ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
+    const job_part *x = a, *y = b;
+    if (x->n_slices != y->n_slices) return x->n_slices > y->n_slices ? -1 : 1;
+    return x->case_index < y->case_index ? -1 : x->case_index > y->case_index;
 }
 
 io_status job_queue_create(const int64_t *weights, size_t n_cases, job_queue **out)
@@ -35,39 +31,126 @@ io_status job_queue_create(const int64_t *weights, size_t n_cases, job_queue **o
     job_queue *queue = NULL;
 
     IO_TRY(io_alloc(1, sizeof *queue, (void **)&queue));
-    status = io_alloc(n_cases, sizeof *queue->entries, (void **)&queue->entries);
+    status = io_alloc(n_cases, sizeof *queue->parts, (void **)&queue->parts);
     if (status != IO_OK) {
         io_free(&queue);
         return status;
     }
     for (size_t i = 0; i < n_cases; i++)
-        if (weights[i] > 0) queue->entries[queue->n_entries++] = (queue_entry){weights[i], (int64_t)i};
-    qsort(queue->entries, queue->n_entries, sizeof *queue->entries, compare_entries);
+        if (weights[i] > 0)
+            queue->parts[queue->n_parts++] = (job_part){.case_index = (int64_t)i, .n = weights[i], .n_parts = 1, .n_slices = weights[i]};
+    qsort(queue->parts, queue->n_parts, sizeof *queue->parts, compare_cases);
     *out = queue;
     return IO_OK;
+}
+
+/* What the opening of a case takes, in slices. */
+static double find_opening(const job_cutting *cutting, int64_t n_slices)
+{
+    return cutting->opening + cutting->opening_slice * (double)n_slices;
+}
+
+/* Slices of each part but the last of a case, before which left slices are not handed out. */
+static int64_t find_part(const job_cutting *cutting, int64_t n_slices, int64_t left)
+{
+    double n = (double)n_slices / (double)(cutting->most_parts > 0 ? cutting->most_parts : cutting->n_ranks);
+    int64_t n_parts, n_each;
+
+    if (cutting->most_parts == 0)
+        n = fmax(n, fmax(most_of_the_rest * (double)left / cutting->n_ranks, least_of_opening * find_opening(cutting, n_slices)));
+    n_parts = (int64_t)((double)n_slices / fmax(n, 1) * (1 + 1e-12)); /* 10 / (10 / 3) must not be 2 */
+    if (n_parts < 1) n_parts = 1;
+    n_each = (n_slices + n_parts - 1) / n_parts;
+    return (n_each + cutting->grain - 1) / cutting->grain * cutting->grain;
+}
+
+/* The case's parts go to out, which may be NULL; returns how many. */
+static int64_t cut_case(const job_part *whole, int64_t n_each, job_part *out)
+{
+    const int64_t n_parts = (whole->n_slices + n_each - 1) / n_each;
+
+    for (int64_t i = 0; out && i < n_parts; i++) {
+        const int64_t first = i * n_each, rest = whole->n_slices - first;
+        out[i] = (job_part){.case_index = whole->case_index,
+                            .first = first,
+                            .n = rest < n_each ? rest : n_each,
+                            .number = i,
+                            .n_parts = n_parts,
+                            .n_slices = whole->n_slices};
+    }
+    return n_parts;
+}
+
+/* All cases, heaviest first; out may be NULL. */
+static size_t cut_all(const job_queue *queue, const job_cutting *cutting, job_part *out)
+{
+    int64_t left = 0;
+    size_t n = 0;
+
+    for (size_t i = 0; i < queue->n_parts; i++) left += queue->parts[i].n_slices;
+    for (size_t i = 0; i < queue->n_parts; i++) {
+        const job_part *whole = &queue->parts[i];
+        n += (size_t)cut_case(whole, find_part(cutting, whole->n_slices, left), out ? out + n : NULL);
+        left -= whole->n_slices;
+    }
+    return n;
+}
+
+io_status job_queue_create_cut(const int64_t *n_slices, size_t n_cases, const job_cutting *cutting, job_queue **out)
+{
+    io_status status = IO_OK;
+    job_queue *queue = NULL;
+    job_part *parts = NULL;
+    size_t n_parts;
+
+    IO_TRY_GOTO(status, done, job_queue_create(n_slices, n_cases, &queue));
+    n_parts = cut_all(queue, cutting, NULL);
+    IO_TRY_GOTO(status, done, io_alloc(n_parts, sizeof *parts, (void **)&parts));
+    (void)cut_all(queue, cutting, parts);
+    io_free(&queue->parts);
+    queue->parts = parts;
+    queue->n_parts = n_parts;
+    *out = queue;
+    queue = NULL;
+done:
+    job_queue_free(&queue);
+    return status;
 }
 
 void job_queue_free(job_queue **queue)
 {
     if (!queue || !*queue) return;
-    io_free(&(*queue)->entries);
+    io_free(&(*queue)->parts);
     io_free(queue);
 }
 
 int64_t job_queue_next(job_queue *queue)
 {
-    if (queue->n_taken == queue->n_entries) return JOB_QUEUE_EMPTY;
-    return queue->entries[queue->n_taken++].index;
+    return queue->n_taken == queue->n_parts ? JOB_QUEUE_EMPTY : (int64_t)queue->n_taken++;
+}
+
+size_t job_queue_size(const job_queue *queue)
+{
+    return queue->n_parts;
 }
 
 size_t job_queue_left(const job_queue *queue)
 {
-    return queue->n_entries - queue->n_taken;
+    return queue->n_parts - queue->n_taken;
 }
 
-int64_t job_queue_at(const job_queue *queue, size_t place)
+const job_part *job_queue_at(const job_queue *queue, int64_t place)
 {
-    return place < queue->n_entries ? queue->entries[place].index : JOB_QUEUE_EMPTY;
+    return place >= 0 && (size_t)place < queue->n_parts ? &queue->parts[place] : NULL;
+}
+
+int64_t job_queue_most_parts(const job_queue *queue)
+{
+    int64_t most = 0;
+
+    for (size_t i = 0; i < queue->n_parts; i++)
+        if (queue->parts[i].n_parts > most) most = queue->parts[i].n_parts;
+    return most;
 }
 
 int64_t job_queue_ask_before(double opening_s, double slice_s)
@@ -76,15 +159,15 @@ int64_t job_queue_ask_before(double opening_s, double slice_s)
     return n > JOB_ASK_BEFORE ? (int64_t)fmin(n, 1e6) : JOB_ASK_BEFORE;
 }
 
-double job_queue_news_every(int n_teams)
+double job_queue_news_every(int n_ranks)
 {
-    return fmax(0.25, 0.001 * n_teams);
+    return fmax(0.25, 0.001 * n_ranks);
 }
 
-/* Who takes cases, the one that is free first in front: a heap, hands[i] before hands[2 i + 1] and hands[2 i + 2]. */
+/* Who takes parts, the one that is free first in front: a heap, hands[i] before hands[2 i + 1] and hands[2 i + 2]. */
 typedef struct hand {
-    double ends, asks, opened; /* in slices, of its last case: when the next one may be asked for, when this one is read */
-    int number, size;          /* size: ranks */
+    double ends, asks, opened; /* in slices, of its last part: when the next one may be asked for, when this one is read */
+    int number;
 } hand;
 
 static bool is_before(const hand *a, const hand *b)
@@ -107,199 +190,47 @@ static void sift_first(hand *hands, int n)
     hands[at] = moved;
 }
 
-/* The first hand takes a case: read while the one before is computed, its slices dealt to the hand's ranks. */
-static void give_first(hand *hands, int n, int64_t weight, double opening)
+/* The first hand takes n slices: opened while those before are computed. */
+static void give_first(hand *hands, int n_hands, int64_t n, double opening)
 {
     hand *first = &hands[0];
-    const double rounds = (double)((weight + first->size - 1) / first->size) + (first->size > 1 ? waits : 0);
 
-    first->opened = fmax(first->opened, first->asks) + opening * (double)weight;
-    first->ends = fmax(first->ends, first->opened) + rounds;
-    first->asks = first->ends - fmin(rounds, JOB_ASK_BEFORE) + 1; /* rank 0 answers after the slice that it is at */
-    sift_first(hands, n);
+    first->opened = fmax(first->opened, first->asks) + opening;
+    first->ends = fmax(first->ends, first->opened) + (double)n;
+    first->asks = first->ends - fmin((double)n, fmax(JOB_ASK_BEFORE, 1.5 * opening + 2)) + 1; /* rank 0 answers after its slice */
+    sift_first(hands, n_hands);
 }
 
-/* Hands cases to whichever team is free first; returns when the last one ends, in slices. hands [n_teams] is scratch. */
-static double simulate_end(const job_queue *queue, const job_teams *teams, double opening, hand *hands)
+static io_status create_hands(int n, hand **out)
 {
-    double last = 0;
-
-    for (int t = 0; t < teams->n; t++) hands[t] = (hand){.number = t, .size = job_teams_size(teams, t)}; /* a heap already */
-    for (size_t i = 0; i < queue->n_entries; i++) give_first(hands, teams->n, queue->entries[i].weight, opening);
-    for (int t = 0; t < teams->n; t++)
-        if (hands[t].ends > last) last = hands[t].ends;
-    return last;
+    IO_TRY(io_alloc((size_t)n, sizeof **out, (void **)out));
+    for (int i = 0; i < n; i++) (*out)[i] = (hand){.number = i}; /* a heap already */
+    return IO_OK;
 }
 
 io_status job_queue_deal(const job_queue *queue, int n_hands, int *hand_of)
 {
     hand *hands = NULL;
 
-    IO_TRY(io_alloc((size_t)n_hands, sizeof *hands, (void **)&hands));
-    for (int t = 0; t < n_hands; t++) hands[t] = (hand){.number = t, .size = 1};
-    for (size_t i = 0; i < queue->n_entries; i++) {
-        hand_of[queue->entries[i].index] = hands[0].number;
-        give_first(hands, n_hands, queue->entries[i].weight, 0);
+    IO_TRY(create_hands(n_hands, &hands));
+    for (size_t i = 0; i < queue->n_parts; i++) {
+        hand_of[queue->parts[i].case_index] = hands[0].number;
+        give_first(hands, n_hands, queue->parts[i].n, 0);
     }
     io_free(&hands);
     return IO_OK;
 }
 
-int job_teams_size(const job_teams *teams, int team)
+io_status job_queue_simulate(const job_queue *queue, const job_cutting *cutting, double *slices)
 {
-    return teams->leaders[team + 1] - teams->leaders[team];
-}
-
-int job_teams_of(const job_teams *teams, int rank)
-{
-    int low = 0, high = teams->n;
-
-    while (high - low > 1) {
-        const int middle = (low + high) / 2;
-        if (teams->leaders[middle] <= rank)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-void job_teams_free(job_teams *teams)
-{
-    io_free(&teams->leaders);
-    teams->n = 0;
-}
-
-static io_status allocate_teams(int n_ranks, job_teams *out)
-{
-    out->n = 0;
-    return io_alloc((size_t)n_ranks + 1, sizeof *out->leaders, (void **)&out->leaders);
-}
-
-/* Sizes differ by at most one, the larger ones first. */
-static void cut_evenly(int n_ranks, int n_teams, job_teams *teams)
-{
-    teams->n = n_teams;
-    for (int t = 0, at = 0; t <= n_teams; t++) {
-        teams->leaders[t] = at;
-        at += n_ranks / n_teams + (t < n_ranks % n_teams);
-    }
-}
-
-io_status job_teams_even(int n_ranks, int n_teams, job_teams *out)
-{
-    IO_TRY(allocate_teams(n_ranks, out));
-    cut_evenly(n_ranks, n_teams, out);
-    return IO_OK;
-}
-
-/* One team for each of the largest cases, in their order, as large as the case needs to end by the time end (in slices), until the ranks or
- * the cases are used up. Ranks that are left over go to the teams in turn. Smaller cases are then for whoever is free first. */
-static void cut_to_measure(const job_queue *queue, int n_ranks, double end, job_teams *teams)
-{
-    int used = 0, n = 0;
-
-    for (size_t i = 0; i < queue->n_entries && used < n_ranks; i++) {
-        const int wanted = (int)ceil((double)queue->entries[i].weight / end), left = n_ranks - used;
-        teams->leaders[n++] = used;
-        used += wanted < left ? wanted : left;
-    }
-    for (int t = 0; t < n; t++) { /* leaders move by what the teams before them got */
-        const int extra = n_ranks - used;
-        teams->leaders[t] += extra / n * t + (t < extra % n ? t : extra % n);
-    }
-    teams->leaders[n] = n_ranks;
-    teams->n = n;
-}
-
-/* The next smaller number of teams that is worth a look: all up to 32, then sixteen of each octave. */
-static int find_next(int n_teams)
-{
-    int step = 1;
-
-    while (n_teams / step > 32) step *= 2;
-    return n_teams - step;
-}
-
-static int64_t count_work(const job_queue *queue)
-{
-    int64_t n_slices = 0;
-
-    for (size_t i = 0; i < queue->n_entries; i++) n_slices += queue->entries[i].weight;
-    return n_slices;
-}
-
-/* What is tried: candidate replaces best when it is worth it. */
-typedef struct search {
-    const job_queue *queue;
-    double opening, best_end;
-    hand *hands;
-    job_teams best, candidate;
-} search;
-
-static void judge(search *s)
-{
-    const double end = simulate_end(s->queue, &s->candidate, s->opening, s->hands);
-    const job_teams replaced = s->best;
-
-    if (s->best.n > 0 && !(end < s->best_end * worth_a_team)) return;
-    s->best = s->candidate;
-    s->candidate = replaced;
-    s->best_end = end;
-}
-
-/* Teams made to measure for a first round of cases that fills an eighth of the time in which everybody would be busy to the last slice, up
- * to twice that time. */
-static void try_all(search *s, int n_ranks)
-{
-    const double shortest = (double)count_work(s->queue) / n_ranks;
-
-    cut_evenly(n_ranks, n_ranks, &s->candidate);
-    judge(s);
-    if (s->queue->n_entries == 0 || s->queue->n_entries / CASES_ENOUGH >= (size_t)n_ranks) return;
-    for (int n = find_next(n_ranks); n > 0; n = find_next(n)) {
-        cut_evenly(n_ranks, n, &s->candidate);
-        judge(s);
-    }
-    for (double end = shortest / 8; end < 2 * shortest; end *= 1.02) {
-        cut_to_measure(s->queue, n_ranks, end, &s->candidate);
-        judge(s);
-    }
-}
-
-io_status job_teams_choose(const int64_t *n_slices, size_t n_cases, int n_ranks, double opening, job_teams *out)
-{
-    io_status status = IO_OK;
-    job_queue *queue = NULL;
-    search s = {.opening = opening};
-
-    IO_TRY_GOTO(status, done, job_queue_create(n_slices, n_cases, &queue));
-    IO_TRY_GOTO(status, done, io_alloc((size_t)n_ranks, sizeof *s.hands, (void **)&s.hands));
-    IO_TRY_GOTO(status, done, allocate_teams(n_ranks, &s.best));
-    IO_TRY_GOTO(status, done, allocate_teams(n_ranks, &s.candidate));
-    s.queue = queue;
-    try_all(&s, n_ranks);
-    *out = s.best;
-    s.best = (job_teams){0};
-done:
-    job_teams_free(&s.best);
-    job_teams_free(&s.candidate);
-    io_free(&s.hands);
-    job_queue_free(&queue);
-    return status;
-}
-
-io_status job_teams_simulate(const int64_t *n_slices, size_t n_cases, double opening, const job_teams *teams, double *slices)
-{
-    io_status status = IO_OK;
-    job_queue *queue = NULL;
     hand *hands = NULL;
+    double last = 0;
 
-    IO_TRY_GOTO(status, done, job_queue_create(n_slices, n_cases, &queue));
-    IO_TRY_GOTO(status, done, io_alloc((size_t)teams->n, sizeof *hands, (void **)&hands));
-    *slices = simulate_end(queue, teams, opening, hands);
-done:
+    IO_TRY(create_hands(cutting->n_ranks, &hands));
+    for (size_t i = 0; i < queue->n_parts; i++)
+        give_first(hands, cutting->n_ranks, queue->parts[i].n, find_opening(cutting, queue->parts[i].n_slices));
+    for (int i = 0; i < cutting->n_ranks; i++) last = fmax(last, hands[i].ends);
     io_free(&hands);
-    job_queue_free(&queue);
-    return status;
+    *slices = last;
+    return IO_OK;
 }

@@ -71,19 +71,23 @@ static io_status skip_done(segment_run *run, bool *is_identified)
     return job_segment_plan_check_done(&run->world, &run->outputs, &run->plan);
 }
 
-static io_status start_rank(segment_run *run)
+static void choose_batch(segment_run *run)
+{
+    run->batch = model_flow_is_offered(run->weights.device) ? model_flow_batch(run->weights.device) : run->options->batch;
+    if (run->world.rank == 0 && run->options->batch > 1 && run->batch != run->options->batch)
+        io_log(IO_LOG_WARN, "--batch %d is not used: this device takes %d slices at a time", run->options->batch, run->batch);
+}
+
+static io_status start_rank(segment_run *run, const job_cutting *cutting)
 {
     if (run->options->scratch) {
         IO_TRY(job_scratch_create(run->options->scratch, &run->scratch));
         run->outputs.scratch = job_scratch_path(run->scratch);
     }
-    run->batch = model_flow_is_offered(run->weights.device) ? model_flow_batch(run->weights.device) : run->options->batch;
-    if (run->world.rank == 0 && run->options->batch > 1 && run->batch != run->options->batch)
-        io_log(IO_LOG_WARN, "--batch %d is not used: this device takes %d slices at a time", run->options->batch, run->batch);
     if (run->world.rank == 0) IO_TRY(job_segment_report_create(run, &run->report));
-    IO_TRY(job_queue_create(run->plan.to_do, run->plan.manifest->n_cases, &run->queue));
+    IO_TRY(job_queue_create_cut(run->plan.to_do, run->plan.manifest->n_cases, cutting, &run->queue));
     IO_TRY(job_segment_reader_start(run, &run->reader));
-    if (run->team.comm.rank == 0) IO_TRY(job_segment_writer_start(run, &run->writer));
+    IO_TRY(job_segment_writer_start(run, &run->writer));
     job_segment_loop_begin(run);
     return IO_OK;
 }
@@ -97,12 +101,12 @@ static void warn_memory(const segment_run *run)
            run->share.local_size, per_node / 1e6, (double)run->share.memory_limit / 1e6);
 }
 
-/* The first case of each team is known without a message. */
-static void note_first_cases(segment_run *run)
+/* The first part of each rank is known without a message. */
+static void note_first_parts(segment_run *run)
 {
-    for (int t = 0; t < run->team.n_teams; t++) {
-        const int64_t first = job_queue_at(run->queue, (size_t)t);
-        if (first != JOB_QUEUE_EMPTY) job_segment_report_handed(run->report, first, run->teams.leaders[t]);
+    for (int r = 0; r < run->world.size; r++) {
+        const job_part *first = job_queue_at(run->queue, r);
+        if (first) job_segment_report_handed(run->report, first, r);
     }
 }
 
@@ -115,29 +119,39 @@ static void hurry(void *argument)
     job_lock_remove(run->lock);
 }
 
-/* Collective. Teams, queue and threads; then the weights, while the reader already reads. */
+/* Collective: rank 0's device decides how cases are cut, the same way on all ranks. */
+static job_cutting agree_on_cutting(const segment_run *run)
+{
+    job_cutting cutting = job_segment_cutting(run->options, run->world.size, run->batch, model_flow_is_offered(run->weights.device));
+
+    job_comm_bcast(&run->world, &cutting, sizeof cutting, 0);
+    return cutting;
+}
+
+/* Collective. Queue and threads; then the weights, while the reader already reads. */
 static io_status start(segment_run *run, bool is_identified)
 {
     io_status status;
+    job_cutting cutting;
     job_post_events events = {job_segment_report_progressed, job_segment_report_ended, NULL, job_segment_report_handed};
 
-    status = job_segment_teams(run->options, &run->plan, run->world.size, &run->teams);
-    if (!job_all_ok(&run->world, &status, NULL)) return status;
-    job_team_create(&run->world, &run->teams, &run->team);
     warn_memory(run);
     status = job_segment_device_open(run->options, &run->share, &run->weights);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     IO_TRY(job_device_check_shared(&run->world, run->weights.device->identity, run->options->share_gpu));
-    status = start_rank(run);
+    choose_batch(run);
+    cutting = agree_on_cutting(run);
+    status = start_rank(run, &cutting);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     events.context = run->report;
-    if (run->report) note_first_cases(run);
+    if (run->report) note_first_parts(run);
     if (run->report) job_stop_watch(hurry, run);
-    IO_TRY(job_post_create(&run->world, &run->team, run->queue, &events, &run->post));
+    IO_TRY(job_segment_gather_create(run, &run->gather));
+    IO_TRY(job_post_create(&run->world, run->queue, &events, &run->post));
     status = job_segment_weights_pack(&run->weights, run->outputs.label_bytes);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     if (!is_identified) IO_TRY(job_segment_weights_identify(&run->world, &run->weights));
-    return job_selfcheck_report(&run->world, &run->share, run->team.comm.size, run->weights.device->description);
+    return job_selfcheck_report(&run->world, &run->share, run->weights.device->description);
 }
 
 /* Collective. Rank 0 writes what comes at the end; all ranks leave with the same code. */
@@ -247,10 +261,9 @@ static void free_run(segment_run *run)
     job_stop_unwatch();
     job_segment_reader_free(&run->reader);
     job_segment_writer_free(&run->writer);
+    job_segment_gather_free(&run->gather);
     job_post_free(&run->post);
     job_queue_free(&run->queue);
-    job_team_free(&run->team);
-    job_teams_free(&run->teams);
     job_segment_report_free(&run->report);
     job_segment_weights_free(&run->weights);
     job_segment_plan_free(&run->plan);

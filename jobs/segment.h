@@ -2,16 +2,17 @@
  *
  *   segment.c          order of the phases, rank 0's folder and lock
  *   segment_cases.c    which cases: folders, lists, --shard, --only
- *   segment_plan.c     header plan, what is already done, teams
+ *   segment_plan.c     header plan, what is already done, how cases are cut into parts
  *   segment_dryrun.c   --dry-run
  *   segment_weights.c  weights, network, labels, what identifies them
- *   segment_reader.c   two threads: cases -> opened cases -> batches of slices, bounded
- *   segment_loop.c     main thread: the network, the team, the queue
+ *   segment_reader.c   two threads: parts -> opened cases -> batches of slices, bounded
+ *   segment_loop.c     main thread: the network, the queue
+ *   segment_gather.c   main thread: the parts of a case, from whatever rank, come together at its home
  *   segment_writer.c   thread: label maps -> files
  *   segment_report.c   rank 0: failed.tsv, tables, run.json, JSON lines, the done marker
  *   segment_tables.c   rank 0: cases.tsv and running.tsv, from which samed status tells where a run stands
  *
- *   reader --batches--> main (MPI, device) --labels--> writer --outcomes--> main -> rank 0
+ *   reader --batches--> main (MPI, device) --labels--> gather, here or at the case's home --> writer --outcomes--> main -> rank 0
  */
 #ifndef JOBS_SEGMENT_H
 #define JOBS_SEGMENT_H
@@ -33,7 +34,6 @@
 #include "jobs/progress.h"
 #include "jobs/queue.h"
 #include "jobs/scratch.h"
-#include "jobs/team.h"
 #include "model/flow.h"
 #include "model/sam.h"
 #include "pipeline/case.h"
@@ -41,8 +41,9 @@
 enum {
     SEGMENT_OPTIONS_BYTES = 384,
     SEGMENT_MAX_WARNINGS = 8, /* texts about one case */
-    SEGMENT_AHEAD = 8,   /* slices made ahead, at least two batches: long enough to hide the opening of the next case; 1 MB each at 512 */
-    SEGMENT_MAX_HELD = 3 /* cases in a leader's memory: read ahead, under way, being written */
+    SEGMENT_AHEAD = 8, /* slices made ahead, at least two batches: long enough to hide the opening of the next case; 1 MB each at 512 */
+    SEGMENT_MAX_VOLUMES = 3, /* in a rank's memory: read ahead, under way, just let go */
+    SEGMENT_MAX_MAPS = 5     /* label maps: under way, three that wait for the parts of others, being written */
 };
 
 /* The cases of a run, the same on all ranks. */
@@ -76,19 +77,22 @@ typedef struct segment_weights {
     char hash_text[JOB_TEXT_BYTES];
 } segment_weights;
 
-/* One case on its way through a rank. Handed from thread to thread; one owner at a time. */
+/* One part of a case on its way through a rank; at the case's home, in the end the whole case. Handed from thread to thread; one owner at a
+ * time. */
 typedef struct segment_work {
-    int64_t case_index;
+    job_part part;
+    int64_t place;   /* of it in the queue */
+    int home;        /* the rank that got the case's first part */
     pipe_case *body; /* NULL when opening failed */
     io_status status;
     const char *stage;
     char text[JOB_TEXT_BYTES];
     atomic_bool is_dropped;                   /* set by the main thread: the reader makes no more slices of it */
-    pipe_labelmap *map;                       /* leader */
-    uint8_t *share;                           /* members: [n_share][rows][cols] of label_bytes */
-    int64_t *share_ks;                        /* members: [n_share] */
-    int64_t n_share;                          /* slices of this rank */
-    char warnings[SEGMENT_MAX_WARNINGS][160]; /* leader: [n_warnings] */
+    pipe_labelmap *map;                       /* at home */
+    uint8_t *share;                           /* elsewhere: [part.n][rows][cols] of label_bytes */
+    size_t slice_bytes;                       /* of the labels of a slice */
+    int64_t n_reported;                       /* slices of this part that rank 0 knows of */
+    char warnings[SEGMENT_MAX_WARNINGS][160]; /* at home: [n_warnings] */
     int n_warnings;
     double opening_s;                          /* from the file to a plan of its slices */
     double started, zoom_s, model_s, gather_s; /* seconds; zoom_s is the reader's until the last batch */
@@ -100,12 +104,13 @@ typedef enum segment_item_kind { SEGMENT_OPENED, SEGMENT_BATCH, SEGMENT_END } se
 typedef struct segment_item {
     segment_item_kind kind;
     segment_work *work;
-    int64_t first; /* BATCH: index in this rank's share of the batch's first slice */
+    int64_t first; /* BATCH: index in the part of the batch's first slice */
     int n;         /* slices */
     void *slices;  /* images [n][S][S] f32, or raw [batch][rows][cols], which zeros fill up; goes back to the reader */
 } segment_item;
 
 typedef struct segment_reader segment_reader;
+typedef struct segment_gather segment_gather;
 typedef struct segment_writer segment_writer;
 typedef struct segment_report segment_report;
 typedef struct segment_tables segment_tables;
@@ -115,8 +120,6 @@ typedef struct segment_dry segment_dry;
 typedef struct segment_run {
     const job_segment_options *options;
     job_comm world;
-    job_teams teams;
-    job_team team;
     job_device_share share;
     segment_plan plan;
     segment_weights weights;
@@ -128,6 +131,7 @@ typedef struct segment_run {
     job_lock *lock;         /* rank 0 */
     segment_report *report; /* rank 0 */
     segment_reader *reader;
+    segment_gather *gather;
     segment_writer *writer;
     bool has_told_stop, is_polling;
     int batch;                   /* slices of one call */
@@ -151,8 +155,8 @@ io_status job_segment_plan_redo_before(const job_comm *world, const char *file, 
 bool job_segment_plan_has_records(const job_comm *world, const pipe_outputs *outputs, const segment_plan *plan);
 /* Slices that a case of this grid has, once it is turned as asked. */
 int64_t job_segment_count_slices(const io_grid *grid, pipe_orient orient);
-/* How the ranks are cut into teams; *out with job_teams_free. */
-io_status job_segment_teams(const job_segment_options *options, const segment_plan *plan, int n_ranks, job_teams *out);
+/* How cases are cut for so many ranks, whose devices take batch slices at a time. */
+job_cutting job_segment_cutting(const job_segment_options *options, int n_ranks, int batch, bool is_gpu);
 /* Batches of slices that are made ahead. */
 int job_segment_batches_ahead(int batch);
 /* Bytes that a rank needs at most: the network, the batches made ahead, its cases. */
@@ -179,13 +183,31 @@ void job_segment_weights_free(segment_weights *weights);
 
 /* segment_reader.c */
 io_status job_segment_reader_start(const segment_run *run, segment_reader **out);
-/* Never waits: the reader has room for the case under way and the next. */
-void job_segment_reader_add(segment_reader *reader, int64_t case_index);
+/* A place of the queue. Never waits: the reader has room for the part under way and the next. */
+void job_segment_reader_add(segment_reader *reader, int64_t place);
 /* The next item; false when none came within timeout_ms. */
 bool job_segment_reader_take(segment_reader *reader, segment_item *item, int timeout_ms);
 void job_segment_reader_return(segment_reader *reader, void *slices);
 void job_segment_reader_free(segment_reader **reader);
 void job_segment_work_free(segment_work **work);
+
+/* segment_gather.c */
+io_status job_segment_gather_create(segment_run *run, segment_gather **out);
+/* Collective over all ranks. */
+void job_segment_gather_free(segment_gather **gather);
+/* At home, before the first part's first slice: takes the work over; the caller goes on with it until job_segment_gather_end. */
+void job_segment_gather_begin(segment_gather *gather, segment_work *work);
+/* A part of this rank has ended, well or not (work->status, stage, text): at home its labels are in the map, elsewhere they are on their
+ * way from here. Takes the work over. */
+void job_segment_gather_end(segment_gather *gather, segment_work *work);
+/* Takes what arrived. Cases that are whole go to the writer when it has room; those with a part that failed are reported. */
+void job_segment_gather_poll(segment_gather *gather);
+/* Cases at home here that wait for parts of others, or for the writer. */
+int job_segment_gather_count(const segment_gather *gather);
+/* Places of the queue from n_handed on are nobody's. */
+void job_segment_gather_close(segment_gather *gather, int64_t n_handed);
+/* Does no case wait here, and has everything arrived that was sent from here? */
+bool job_segment_gather_is_done(const segment_gather *gather);
 
 /* segment_writer.c */
 io_status job_segment_writer_start(const segment_run *run, segment_writer **out);
@@ -200,9 +222,9 @@ bool job_segment_writer_finish(segment_writer *writer);
 void job_segment_writer_free(segment_writer **writer);
 
 /* segment_loop.c */
-/* The reader begins the team's first case: while the weights are packed. */
+/* The reader begins with this rank's first part: while the weights are packed. */
 void job_segment_loop_begin(segment_run *run);
-/* Collective. All cases of this rank's team. */
+/* Collective. All parts of this rank. */
 io_status job_segment_loop(segment_run *run);
 /* Between slices and while waiting: news from the writer, the queue's messages, progress, signals. */
 void job_segment_poll(void *run);
@@ -212,8 +234,7 @@ io_status job_segment_report_create(const segment_run *run, segment_report **out
 void job_segment_report_free(segment_report **report);
 void job_segment_report_progressed(void *report, int64_t n_slices);
 void job_segment_report_ended(void *report, const job_outcome *outcome);
-/* leader is the world's rank that leads the case's team. */
-void job_segment_report_handed(void *report, int64_t case_index, int leader);
+void job_segment_report_handed(void *report, const job_part *part, int rank);
 void job_segment_report_show(segment_report *report);
 /* Takes the progress bar away before a line is printed. */
 void job_segment_report_clear(segment_report *report);
@@ -226,7 +247,7 @@ io_status job_segment_report_finish(segment_report *report, int *exit_code);
 /* Writes cases.tsv: what this run has before it. */
 io_status job_segment_tables_create(const segment_run *run, segment_tables **out);
 void job_segment_tables_free(segment_tables **tables);
-void job_segment_tables_handed(segment_tables *tables, int64_t case_index, int leader);
+void job_segment_tables_handed(segment_tables *tables, int64_t case_index, int home);
 void job_segment_tables_ended(segment_tables *tables, int64_t case_index);
 /* Writes running.tsv anew if something changed and the last time is a while ago. Best effort: it says so when it fails. */
 void job_segment_tables_show(segment_tables *tables);

@@ -22,7 +22,8 @@ static const double label_part = 0.02;
 struct segment_dry {
     const segment_run *run;
     model_config config;
-    job_teams teams;
+    job_cutting cutting;
+    job_queue *queue;
     int n_ranks, n_nodes, ranks_per_node;
     int64_t n_unreadable, n_suspicious;
     double output_bytes;
@@ -138,11 +139,13 @@ double job_segment_memory_estimate(const segment_run *run, const model_config *c
     const int batch = run->options->batch, n_images = job_segment_batches_ahead(batch) * batch;
     const double images = (double)n_images * config->image_size * config->image_size * (double)sizeof(float);
     const int label_bytes = config->n_channels > 256 ? 2 : 1;
+    const int n_volumes = run->options->preview || run->options->stats ? SEGMENT_MAX_MAPS : SEGMENT_MAX_VOLUMES;
     double largest = 0;
 
     for (size_t i = 0; i < run->plan.manifest->n_cases; i++)
-        largest = fmax(largest, (double)run->plan.image_bytes[i] + (double)run->plan.n_voxels[i] * label_bytes);
-    return network + images + SEGMENT_MAX_HELD * largest;
+        largest =
+            fmax(largest, n_volumes * (double)run->plan.image_bytes[i] + SEGMENT_MAX_MAPS * (double)run->plan.n_voxels[i] * label_bytes);
+    return network + images + largest;
 }
 
 static void print_memory(const segment_dry *dry)
@@ -195,14 +198,12 @@ static void print_disk(const segment_dry *dry)
     if (dry->output_bytes > (double)free_bytes) printf("  too little room in %s\n", dry->run->options->output);
 }
 
-/* Seconds of the whole, 0 when not known: the same simulation by which a run chooses its teams. */
+/* Seconds of the whole, 0 when not known: each part goes to the rank that is free first. */
 static double find_seconds(const segment_dry *dry)
 {
-    const segment_plan *plan = &dry->run->plan;
     double slices = 0;
 
-    if (dry->seconds_per_slice == 0) return 0;
-    if (job_teams_simulate(plan->to_do, plan->manifest->n_cases, 0, &dry->teams, &slices) != IO_OK) return 0;
+    if (dry->seconds_per_slice == 0 || job_queue_simulate(dry->queue, &dry->cutting, &slices) != IO_OK) return 0;
     return slices * dry->seconds_per_slice;
 }
 
@@ -264,14 +265,13 @@ static void print_plan(const segment_dry *dry)
 {
     const segment_run *run = dry->run;
     const int64_t n_records = count_records(dry);
-    const int largest = job_teams_size(&dry->teams, 0);
+    const long long most_parts = (long long)job_queue_most_parts(dry->queue);
     char name[32];
 
     model_config_name(&dry->config, name);
-    printf("plan: %lld cases (%lld unreadable, %lld suspicious), %lld slices, %d rank%s on %d node%s in %d team%s of%s %d\n",
+    printf("plan: %lld cases (%lld unreadable, %lld suspicious), %lld slices, %d rank%s on %d node%s, up to %lld for a case\n",
            (long long)run->plan.n_left, (long long)dry->n_unreadable, (long long)dry->n_suspicious, (long long)run->plan.slices_left,
-           dry->n_ranks, dry->n_ranks == 1 ? "" : "s", dry->n_nodes, dry->n_nodes == 1 ? "" : "s", dry->teams.n,
-           dry->teams.n == 1 ? "" : "s", largest * dry->teams.n == dry->n_ranks ? "" : " up to", largest);
+           dry->n_ranks, dry->n_ranks == 1 ? "" : "s", dry->n_nodes, dry->n_nodes == 1 ? "" : "s", most_parts);
     printf("network: %s%s, %d classes, %d pixels, %s\n", name, run->options->sam ? "" : " (assumed: no --sam given)",
            dry->config.n_channels, dry->config.image_size, job_precision_name(run->options->precision));
     if (n_records > 0)
@@ -301,8 +301,8 @@ static void print_plan_event(const segment_dry *dry)
     (void)io_json_put_number(event, "nodes", dry->n_nodes);
     (void)io_json_put_number(event, "ranks_per_node", dry->ranks_per_node);
     (void)io_json_put_number(event, "gpus_per_node", run->options->gpus_per_node);
-    (void)io_json_put_number(event, "teams", dry->teams.n);
-    (void)io_json_put_number(event, "largest_team", job_teams_size(&dry->teams, 0));
+    (void)io_json_put_number(event, "parts", (double)job_queue_size(dry->queue));
+    (void)io_json_put_number(event, "most_parts", (double)job_queue_most_parts(dry->queue));
     (void)io_json_put_number(event, "memory_bytes_per_rank", floor(per_rank));
     (void)io_json_put_number(event, "memory_bytes_per_node", floor(per_rank * dry->ranks_per_node));
     (void)io_json_put_number(event, "output_bytes", floor(dry->output_bytes));
@@ -350,7 +350,8 @@ io_status job_segment_dry_end(segment_dry *dry, int *exit_code)
 {
     const segment_run *run = dry->run;
 
-    IO_TRY(job_segment_teams(run->options, &run->plan, dry->n_ranks, &dry->teams));
+    dry->cutting = job_segment_cutting(run->options, dry->n_ranks, run->options->batch, run->options->device == MODEL_DEVICE_CUDA);
+    IO_TRY(job_queue_create_cut(run->plan.to_do, run->plan.manifest->n_cases, &dry->cutting, &dry->queue));
     if (run->options->json)
         print_plan_event(dry);
     else
@@ -362,7 +363,7 @@ io_status job_segment_dry_end(segment_dry *dry, int *exit_code)
 void job_segment_dry_free(segment_dry **dry)
 {
     if (!dry || !*dry) return;
-    job_teams_free(&(*dry)->teams);
+    job_queue_free(&(*dry)->queue);
     io_free(&(*dry)->device_text);
     io_free(dry);
 }

@@ -1,7 +1,7 @@
-/* The main thread: cases from the queue, slices through the network, labels to the leader. See segment.h.
+/* The main thread: parts of cases from the queue, slices through the network, labels to the case's home. See segment.h.
  *
- * One case: agree that all opened it -> segment this rank's share -> agree that all are well -> gather at the leader -> writer.
- * Meanwhile the leader asks for the next case when few slices are left and announces it to the team, so that all readers go on. */
+ * One part: opened by the reader -> its slices segmented -> into the map at home, or on their way there. Meanwhile the next part is asked
+ * for, when few slices are left, so that the reader goes on. Nobody waits for another rank here. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,7 +12,9 @@
 #include "jobs/stop.h"
 
 enum {
-    WAIT_MS = 20 /* how long rank 0 leaves the queue unattended while it waits for a slice */
+    WAIT_MS = 20, /* how long rank 0 leaves the queue unattended while it waits for a slice */
+    MAX_WAITING =
+        1 /* cases at home here that wait, before this rank asks for no other part. One: what is missing of it may be for this rank */
 };
 
 /* A signal leaves 30 s at least on most clusters; a case that can be finished within this is. */
@@ -24,13 +26,11 @@ typedef struct loop_state {
     segment_work *work;              /* under way */
     uint16_t *labels;                /* [batch][S][S]; NULL where the device brings them back to the grid */
     uint16_t *slice;                 /* [rows][cols] of the case under way, likewise */
-    size_t slice_bytes;              /* of its labels as they will be written */
     segment_item begun[MODEL_LANES]; /* raw batches on the device, oldest first */
     int n_begun;
-    job_announcement next;
-    bool has_asked, has_announced, has_read_ahead;
-    int64_t n_reported; /* slices of this case that rank 0 knows of */
-    double reported;    /* seconds, monotonic: when it heard last */
+    job_answer current, next;
+    bool has_asked, has_answer;
+    double reported; /* seconds, monotonic: when rank 0 heard last */
 } loop_state;
 
 static void abort_run(segment_run *run, int64_t case_index, const char *text)
@@ -58,6 +58,7 @@ static void send_outcomes(segment_run *run)
 
 static void poll_once(segment_run *run)
 {
+    if (run->gather) job_segment_gather_poll(run->gather);
     send_outcomes(run);
     if (job_stop_asked() && !run->has_told_stop) { /* the signal may have come to this rank alone */
         run->has_told_stop = true;
@@ -78,44 +79,30 @@ void job_segment_poll(void *argument)
     run->is_polling = false;
 }
 
-/* Lets the next case come closer, as far as it can without waiting. */
+/* Lets the next part come closer, as far as it can without waiting. */
 static void advance_next(loop_state *state, bool may_ask)
 {
     segment_run *run = state->run;
-    const bool is_leader = run->team.comm.rank == 0;
-    int64_t next;
 
-    if (is_leader && may_ask && !state->has_asked) {
+    if (may_ask && !state->has_asked && job_segment_gather_count(run->gather) <= MAX_WAITING) {
         job_post_ask(run->post);
         state->has_asked = true;
     }
-    if (is_leader && state->has_asked && !state->has_announced && job_post_answer(run->post, &next)) {
-        job_team_announce(&run->team, &state->next, next);
-        state->has_announced = true;
-    }
-    if (state->has_announced && !state->has_read_ahead && job_team_announced(&state->next)) {
-        if (state->next.value != JOB_QUEUE_EMPTY) job_segment_reader_add(run->reader, state->next.value);
-        state->has_read_ahead = true;
-    }
+    if (!state->has_asked || state->has_answer || !job_post_answered(run->post, &state->next)) return;
+    if (state->next.place != JOB_QUEUE_EMPTY) job_segment_reader_add(run->reader, state->next.place);
+    state->has_answer = true;
 }
 
-static void begin_next(loop_state *state)
-{
-    state->has_asked = state->has_announced = state->has_read_ahead = false;
-    if (state->run->team.comm.rank == 0) return;
-    job_team_announce(&state->run->team, &state->next, JOB_QUEUE_EMPTY);
-    state->has_announced = true;
-}
-
-static int64_t finish_next(loop_state *state)
+static void finish_next(loop_state *state)
 {
     advance_next(state, true);
-    while (!state->has_read_ahead) {
+    while (!state->has_answer) {
         job_segment_poll(state->run);
         job_comm_rest();
         advance_next(state, true);
     }
-    return state->next.value;
+    state->current = state->next;
+    state->has_asked = state->has_answer = false;
 }
 
 static segment_item take_item(loop_state *state)
@@ -128,29 +115,20 @@ static segment_item take_item(loop_state *state)
 
 static bool would_take_too_long(const loop_state *state, int64_t n_left)
 {
-    const int64_t n_done = state->work->n_share - n_left;
+    const int64_t n_done = state->work->part.n - n_left;
 
     if (!job_stop_asked()) return false;
     if (n_done == 0 || job_stop_is_hurried()) return true;
     return state->work->model_s / (double)n_done * (double)n_left > grace_s - job_stop_age();
 }
 
-static io_status put_slice(void *context, int64_t k, const void *labels)
-{
-    const loop_state *state = context;
-
-    return pipe_labelmap_put(state->work->map, k, labels);
-}
-
-/* Labels [rows][cols] of the share's slice i: in place at the leader, kept by a member until the team gathers. */
+/* Labels [rows][cols] of the part's slice i: in place at home, else kept until the part is sent there. */
 static io_status take_slice(loop_state *state, int64_t i, const void *labels)
 {
     segment_work *work = state->work;
-    const int64_t k = job_team_share_at(&state->run->team, i);
 
-    if (work->map) return pipe_labelmap_put(work->map, k, labels);
-    work->share_ks[i] = k;
-    memcpy(work->share + (size_t)i * state->slice_bytes, labels, state->slice_bytes);
+    if (work->map) return pipe_labelmap_put(work->map, work->part.first + i, labels);
+    memcpy(work->share + (size_t)i * work->slice_bytes, labels, work->slice_bytes);
     return IO_OK;
 }
 
@@ -158,7 +136,7 @@ static void abort_network(const loop_state *state)
 {
     const segment_run *run = state->run;
 
-    job_abort(JOB_EXIT_RUN, "case %s: the network failed: %s", run->plan.manifest->cases[state->work->case_index].id, io_last_error());
+    job_abort(JOB_EXIT_RUN, "case %s: the network failed: %s", run->plan.manifest->cases[state->work->part.case_index].id, io_last_error());
 }
 
 /* slice [n] of uint16, as narrow as it will be written. */
@@ -180,7 +158,7 @@ static io_status segment_images(loop_state *state, const segment_item *item)
     state->work->model_s += job_time_now() - start;
     for (int b = 0; b < item->n; b++) {
         pipe_labels_zoom_back(state->work->body->slices, state->labels + (size_t)b * image_pixels, state->slice);
-        if (run->outputs.label_bytes == 1) narrow_labels(state->slice, state->slice_bytes);
+        if (run->outputs.label_bytes == 1) narrow_labels(state->slice, state->work->slice_bytes);
         IO_TRY(take_slice(state, item->first + b, state->slice));
     }
     return IO_OK;
@@ -198,7 +176,7 @@ static io_status finish_batch(loop_state *state)
     if (model_flow_finish(run->weights.flow, &labels) != IO_OK) abort_network(state);
     state->work->model_s += job_time_now() - start;
     for (int b = 0; b < item.n && status == IO_OK; b++)
-        status = take_slice(state, item.first + b, (const uint8_t *)labels + (size_t)b * state->slice_bytes);
+        status = take_slice(state, item.first + b, (const uint8_t *)labels + (size_t)b * state->work->slice_bytes);
     memmove(state->begun, state->begun + 1, (size_t)--state->n_begun * sizeof state->begun[0]);
     job_segment_reader_return(run->reader, item.slices);
     return status;
@@ -250,55 +228,51 @@ static io_status prepare_device(loop_state *state, size_t n_pixels)
     return io_alloc(n_pixels, sizeof *state->slice, (void **)&state->slice);
 }
 
-/* Room for the case's labels. */
-static io_status prepare_case(loop_state *state)
+/* Room for the part's labels. */
+static io_status prepare_part(loop_state *state)
 {
-    segment_run *run = state->run;
+    const segment_run *run = state->run;
     segment_work *work = state->work;
     size_t n_pixels;
 
-    work->n_share = job_team_share_count(&run->team, work->body->n_slices);
     IO_TRY(io_size_mul((size_t)work->body->rows, (size_t)work->body->cols, &n_pixels));
-    IO_TRY(io_size_mul(n_pixels, (size_t)run->outputs.label_bytes, &state->slice_bytes));
+    IO_TRY(io_size_mul(n_pixels, (size_t)run->outputs.label_bytes, &work->slice_bytes));
     IO_TRY(prepare_device(state, n_pixels));
-    if (run->team.comm.rank == 0) return pipe_labelmap_create(work->body->slices, run->outputs.label_bytes, &work->map);
-    IO_TRY(io_alloc((size_t)work->n_share, sizeof *work->share_ks, (void **)&work->share_ks));
-    return io_alloc((size_t)work->n_share, state->slice_bytes, (void **)&work->share);
+    if (work->part.number == 0) return pipe_labelmap_create(work->body->slices, run->outputs.label_bytes, &work->map);
+    return io_alloc((size_t)work->part.n, work->slice_bytes, (void **)&work->share);
 }
 
-/* Progress of the team, judged by the leader's own share; not more often than rank 0 can hear of so many teams. */
-static void tell_progress(loop_state *state, int64_t n_share_done)
+/* Not more often than rank 0 can hear of so many ranks. */
+static void tell_progress(loop_state *state, int64_t n_done)
 {
     const segment_run *run = state->run;
+    segment_work *work = state->work;
     const double now = job_time_now();
-    int64_t n = n_share_done * run->team.comm.size;
 
-    if (run->team.comm.rank != 0) return;
-    if (n_share_done < state->work->n_share && now - state->reported < job_queue_news_every(run->team.n_teams)) return;
-    if (n > state->work->body->n_slices) n = state->work->body->n_slices;
-    job_post_progress(run->post, n - state->n_reported);
-    state->n_reported = n;
+    if (n_done < work->part.n && now - state->reported < job_queue_news_every(run->world.size)) return;
+    job_post_progress(run->post, n_done - work->n_reported);
+    work->n_reported = n_done;
     state->reported = now;
 }
 
-/* n_done slices of this case took seconds. One batch at least is left: it may be the whole case. */
+/* n_done slices of this part took seconds. One batch at least is left: it may be the whole part. */
 static int64_t find_ask_before(const loop_state *state, int64_t n_done, double seconds)
 {
     const int64_t n = job_queue_ask_before(state->work->opening_s, n_done > 0 ? seconds / (double)n_done : 0);
     return n > state->run->batch ? n : state->run->batch;
 }
 
-/* This rank's share, batch by batch, until the reader's END. */
-static io_status segment_share(loop_state *state)
+/* The part, batch by batch, until the reader's END. */
+static io_status segment_slices(loop_state *state)
 {
     const double started = job_time_now();
     io_status status = IO_OK;
     segment_work *work = state->work;
 
     for (segment_item item = take_item(state); item.kind != SEGMENT_END; item = take_item(state)) {
-        const int64_t n_left = work->n_share - item.first;
+        const int64_t n_left = work->part.n - item.first;
         const int64_t ask_before = find_ask_before(state, item.first, job_time_now() - started);
-        advance_next(state, n_left <= ask_before); /* before the call too: one batch may be the whole case */
+        advance_next(state, n_left <= ask_before); /* before the call too: one batch may be the whole part */
         if (status == IO_OK && would_take_too_long(state, n_left))
             status = IO_FAIL(IO_ERR_STOPPED, "dropped for %s: %lld slices were left", job_stop_name(), (long long)n_left);
         if (status == IO_OK)
@@ -313,146 +287,113 @@ static io_status segment_share(loop_state *state)
     return finish_batches(state, status);
 }
 
-static void drain_case(loop_state *state)
+static void drain_part(loop_state *state)
 {
     atomic_store(&state->work->is_dropped, true);
     for (segment_item item = take_item(state); item.kind != SEGMENT_END; item = take_item(state))
         job_segment_reader_return(state->run->reader, item.slices);
 }
 
-static void report_failure(loop_state *state, io_status status, const char *stage)
+static void note_failure(segment_work *work, io_status status, const char *stage)
 {
-    segment_run *run = state->run;
-    job_outcome outcome = {.case_index = state->work->case_index, .status = status, .n_slices = 0};
-
-    if (run->team.comm.rank != 0) return;
-    outcome.seconds = job_time_now() - state->work->started;
-    snprintf(outcome.stage, sizeof outcome.stage, "%s", stage);
-    snprintf(outcome.text, sizeof outcome.text, "%s", io_last_error_text());
-    if (state->n_reported) job_post_progress(run->post, -state->n_reported);
-    job_post_outcome(run->post, &outcome);
+    work->status = status;
+    work->stage = stage;
+    snprintf(work->text, sizeof work->text, "%s", io_last_error_text());
 }
 
 /* If the case fails now, nothing of an earlier run may stand for it. */
 static void remove_last_result(loop_state *state)
 {
     segment_run *run = state->run;
-    const int64_t case_index = state->work->case_index;
+    const int64_t case_index = state->work->part.case_index;
 
-    if (run->team.comm.rank != 0 || job_stop_asked()) return;
+    if (job_stop_asked()) return;
     if (pipe_case_remove(&run->outputs, run->plan.manifest->cases[case_index].id) != IO_OK)
         abort_run(run, case_index, io_last_error_text());
 }
 
-/* Collective over the team. Opened everywhere, and nobody was told to stop? */
+/* Opened, and not told to stop? Else nothing of the part is left with the reader. */
 static bool is_opened(loop_state *state)
 {
     segment_work *work = state->work;
-    io_status status = work->status;
+    io_status status = IO_OK;
 
-    if (status != IO_OK) (void)IO_FAIL(status, "%s", work->text);
-    if (status == IO_OK && job_stop_asked()) status = IO_FAIL(IO_ERR_STOPPED, "not begun because of %s", job_stop_name());
-    if (status == IO_OK) status = prepare_case(state);
-    if (job_all_ok(&state->run->team.comm, &status, NULL)) return true;
-    if (work->status == IO_OK)
-        drain_case(state);
-    else
+    if (work->status != IO_OK) {
         (void)take_item(state); /* END follows at once */
-    report_failure(state, status, work->stage);
+        return false;
+    }
+    if (job_stop_asked())
+        status = IO_FAIL(IO_ERR_STOPPED, "not begun because of %s", job_stop_name());
+    else
+        status = prepare_part(state);
+    if (status == IO_OK) return true;
+    note_failure(work, status, work->stage);
+    drain_part(state);
     return false;
 }
 
-static void hand_to_writer(loop_state *state)
-{
-    segment_run *run = state->run;
-
-    if (run->team.comm.rank != 0) return;
-    while (!job_segment_writer_has_room(run->writer)) {
-        job_segment_poll(run);
-        job_comm_rest();
-    }
-    job_segment_writer_add(run->writer, state->work);
-    state->work = NULL;
-}
-
-/* Collective over the team. */
-static io_status gather_case(loop_state *state)
-{
-    segment_work *work = state->work;
-    const double start = job_time_now();
-    const size_t slice_bytes = (size_t)work->body->rows * (size_t)work->body->cols * (size_t)state->run->outputs.label_bytes;
-    io_status status = job_team_gather(&state->run->team, work->share_ks, work->share, work->n_share, slice_bytes, put_slice, state);
-
-    work->gather_s = job_time_now() - start;
-    (void)job_all_ok(&state->run->team.comm, &status, NULL);
-    return status;
-}
-
-/* The leader says once what looks wrong about a case. */
+/* Said once of each case, at home. */
 static void warn_of_case(const loop_state *state)
 {
     const segment_work *work = state->work;
 
     for (int i = 0; i < work->n_warnings; i++)
-        io_log(IO_LOG_WARN, "case %s: %s", state->run->plan.manifest->cases[work->case_index].id, work->warnings[i]);
+        io_log(IO_LOG_WARN, "case %s: %s", state->run->plan.manifest->cases[work->part.case_index].id, work->warnings[i]);
 }
 
-/* Collective over the team. A case that fails is reported and freed. */
-static void segment_case(loop_state *state)
+static void segment_part(loop_state *state)
 {
-    io_status status;
+    segment_gather *gather = state->run->gather;
+    segment_work *work = take_item(state).work; /* OPENED */
 
-    state->work = take_item(state).work; /* OPENED */
-    state->n_reported = 0;
-    remove_last_result(state);
-    if (!is_opened(state)) goto done;
-    warn_of_case(state);
-    status = segment_share(state);
-    if (job_all_ok(&state->run->team.comm, &status, NULL)) status = gather_case(state);
-    if (status == IO_OK)
-        hand_to_writer(state);
-    else
-        report_failure(state, status, "segment");
-done:
-    job_segment_work_free(&state->work);
-}
-
-static void run_cases(loop_state *state)
-{
-    int64_t current = job_queue_at(state->run->queue, (size_t)state->run->team.index);
-
-    while (current != JOB_QUEUE_EMPTY) {
-        begin_next(state);
-        segment_case(state);
-        current = finish_next(state);
+    state->work = work;
+    work->home = state->current.home;
+    if (work->part.number == 0) {
+        remove_last_result(state);
+        job_segment_gather_begin(gather, work);
     }
+    if (is_opened(state)) {
+        io_status status;
+        warn_of_case(state);
+        status = segment_slices(state);
+        if (status != IO_OK) note_failure(work, status, "segment");
+    }
+    state->work = NULL;
+    job_segment_gather_end(gather, work);
 }
 
-/* The leader's files are written, rank 0 has heard of all of them, and everybody knows that the end is there. Collective. */
+static void run_parts(loop_state *state)
+{
+    segment_run *run = state->run;
+
+    state->current = job_post_first(run->post);
+    while (state->current.place != JOB_QUEUE_EMPTY) {
+        segment_part(state);
+        finish_next(state);
+    }
+    job_segment_gather_close(run->gather, state->current.n_handed);
+}
+
+/* This rank's cases are whole and written, rank 0 has heard of all of them, and everybody knows that the end is there. Collective. */
 static void end_loop(segment_run *run)
 {
-    if (run->team.comm.rank == 0) {
-        while (!job_segment_writer_finish(run->writer)) {
-            job_segment_poll(run);
-            job_comm_rest();
-        }
-        send_outcomes(run);
-        job_post_leave(run->post);
+    while (!job_segment_gather_is_done(run->gather) || !job_segment_writer_finish(run->writer)) {
+        job_segment_poll(run);
+        job_comm_rest();
     }
+    send_outcomes(run);
+    job_post_leave(run->post);
     run->has_told_stop = true; /* too late to matter: no message may be sent behind the barrier */
     while (run->world.rank == 0 && !job_post_all_left(run->post)) {
         job_segment_poll(run);
         job_comm_rest();
     }
     job_comm_barrier(&run->world);
-    if (run->world.rank == 0) job_post_serve(run->post); /* what a member sent last */
 }
 
 void job_segment_loop_begin(segment_run *run)
 {
-    const int64_t first = job_queue_at(run->queue, (size_t)run->team.index);
-
-    if (first != JOB_QUEUE_EMPTY) job_segment_reader_add(run->reader, first);
+    if (job_queue_at(run->queue, run->world.rank)) job_segment_reader_add(run->reader, run->world.rank);
 }
 
 io_status job_segment_loop(segment_run *run)
@@ -464,7 +405,7 @@ io_status job_segment_loop(segment_run *run)
     if (!run->weights.flow) status = io_alloc((size_t)run->batch * pixels, sizeof *state.labels, (void **)&state.labels);
     if (!job_all_ok(&run->world, &status, NULL)) goto done;
     job_comm_set_idle(job_segment_poll, run);
-    run_cases(&state);
+    run_parts(&state);
     end_loop(run);
     job_comm_set_idle(NULL, NULL);
 done:

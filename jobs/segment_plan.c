@@ -171,19 +171,15 @@ io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs 
     return IO_OK;
 }
 
-/* What a slice's part in opening a case takes, over computing it: inflating half a megabyte, some 4 ms, beside about 1 s on the CPUs of a
- * rank and 30 ms on a GPU. It decides between many and few teams only where both are nearly as fast. */
-static double guess_opening(model_device_kind device)
+/* What opening a case takes beside computing a slice: some 50 ms on a file system of a cluster and 1.2 ms for each of its slices, which are
+ * inflated; a rank of CPUs takes about 1 s for a slice, a GPU some ms. It only decides how small the parts of cases may become. */
+job_cutting job_segment_cutting(const job_segment_options *options, int n_ranks, int batch, bool is_gpu)
 {
-    return device == MODEL_DEVICE_CUDA ? 0.13 : 0.004;
-}
+    const double slice_s = is_gpu ? 0.002 : 1;
+    const int64_t most = options->team == JOB_TEAM_AUTO                             ? 0
+                         : options->team == JOB_TEAM_ALL || options->team > n_ranks ? n_ranks
+                                                                                    : options->team;
 
-io_status job_segment_teams(const job_segment_options *options, const segment_plan *plan, int n_ranks, job_teams *out)
-{
-    int n_teams = 1;
-
-    if (options->team == JOB_TEAM_AUTO)
-        return job_teams_choose(plan->to_do, plan->manifest->n_cases, n_ranks, guess_opening(options->device), out);
-    if (options->team != JOB_TEAM_ALL) n_teams = (n_ranks + options->team - 1) / options->team;
-    return job_teams_even(n_ranks, n_teams, out);
+    return (job_cutting){
+        .n_ranks = n_ranks, .most_parts = most, .grain = batch, .opening = 0.05 / slice_s, .opening_slice = 0.0012 / slice_s};
 }

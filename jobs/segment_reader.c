@@ -16,7 +16,7 @@ enum {
 
 struct segment_reader {
     const segment_run *run;
-    job_channel *cases;   /* int64_t, from the main thread */
+    job_channel *places;  /* int64_t, of the queue, from the main thread */
     job_channel *opened;  /* segment_work *, from the opener to the reader */
     job_channel *items;   /* segment_item, to the main thread */
     job_channel *buffers; /* void *, empty ones */
@@ -34,7 +34,6 @@ void job_segment_work_free(segment_work **work)
     pipe_labelmap_free(&(*work)->map);
     pipe_case_free(&(*work)->body);
     io_free(&(*work)->share);
-    io_free(&(*work)->share_ks);
     io_free(work);
 }
 
@@ -84,12 +83,21 @@ static io_status open_volume(segment_reader *reader, const io_case *c, segment_w
     return pipe_case_open(c->id, c->path, &run->options->pipe, &work->body, &work->stage);
 }
 
+/* The parts were cut by what the header said at the start of the run. A header that could not be read then counts as one slice. */
+static io_status check_part(const io_case *c, const segment_work *work)
+{
+    if (work->body->n_slices == work->part.n_slices) return IO_OK;
+    return IO_FAIL(IO_ERR_MISMATCH, "%s: %lld slices; at the start of the run there were %lld: was the file replaced? start again", c->path,
+                   (long long)work->body->n_slices, (long long)work->part.n_slices);
+}
+
 static io_status open_body(segment_reader *reader, segment_work *work)
 {
     const segment_run *run = reader->run;
-    const io_case *c = &run->plan.manifest->cases[work->case_index];
+    const io_case *c = &run->plan.manifest->cases[work->part.case_index];
 
     IO_TRY(open_volume(reader, c, work));
+    IO_TRY(check_part(c, work));
     return check_room(reader, work);
 }
 
@@ -99,7 +107,7 @@ static void open_case(segment_reader *reader, segment_work *work)
     work->stage = "read";
     work->status = open_body(reader, work);
     if (work->status != IO_OK) snprintf(work->text, sizeof work->text, "%s", io_last_error_text());
-    if (work->status == IO_OK && reader->run->team.comm.rank == 0)
+    if (work->status == IO_OK && work->part.number == 0)
         work->n_warnings = pipe_case_check(work->body, &reader->run->options->pipe, work->warnings, SEGMENT_MAX_WARNINGS);
     work->opening_s = job_time_now() - work->started;
 }
@@ -111,8 +119,7 @@ static void fill_images(const segment_reader *reader, const segment_work *work, 
     float *images = item->slices;
 
     for (int b = 0; b < item->n; b++)
-        pipe_slices_image(work->body->slices, job_team_share_at(&run->team, item->first + b), images + (size_t)b * image_pixels,
-                          reader->scratch);
+        pipe_slices_image(work->body->slices, work->part.first + item->first + b, images + (size_t)b * image_pixels, reader->scratch);
 }
 
 /* Slices that are not there are zeros: every batch has the same shape. */
@@ -123,21 +130,20 @@ static void fill_raw(const segment_reader *reader, const segment_work *work, seg
     uint8_t *raw = item->slices;
 
     for (int b = 0; b < item->n; b++)
-        pipe_slices_raw(work->body->slices, job_team_share_at(&run->team, item->first + b), raw + (size_t)b * slice_bytes, reader->scratch);
+        pipe_slices_raw(work->body->slices, work->part.first + item->first + b, raw + (size_t)b * slice_bytes, reader->scratch);
     memset(raw + (size_t)item->n * slice_bytes, 0, (size_t)(run->batch - item->n) * slice_bytes);
 }
 
-/* Makes batch after batch of this rank's share until the end, or until the main thread drops the case. False when the run ends. */
+/* Makes batch after batch of the part until its end, or until the main thread drops the case. False when the run ends. */
 static bool make_batches(segment_reader *reader, segment_work *work)
 {
     const segment_run *run = reader->run;
-    const int64_t n_share = job_team_share_count(&run->team, work->body->n_slices);
 
-    for (int64_t first = 0; first < n_share && !atomic_load(&work->is_dropped); first += run->batch) {
+    for (int64_t first = 0; first < work->part.n && !atomic_load(&work->is_dropped); first += run->batch) {
         segment_item item = {.kind = SEGMENT_BATCH, .work = work, .first = first};
         double start;
         if (!job_channel_pop(reader->buffers, &item.slices, -1)) return false;
-        item.n = n_share - first < run->batch ? (int)(n_share - first) : run->batch;
+        item.n = work->part.n - first < run->batch ? (int)(work->part.n - first) : run->batch;
         start = job_time_now();
         if (takes_raw(run))
             fill_raw(reader, work, &item);
@@ -152,12 +158,13 @@ static bool make_batches(segment_reader *reader, segment_work *work)
 static void *open_cases(void *argument)
 {
     segment_reader *reader = argument;
-    int64_t case_index;
+    int64_t place;
 
-    while (job_channel_pop(reader->cases, &case_index, -1)) {
+    while (job_channel_pop(reader->places, &place, -1)) {
         segment_work *work = NULL;
         if (io_alloc(1, sizeof *work, (void **)&work) != IO_OK) job_abort(JOB_EXIT_RUN, "the reader has no memory left");
-        work->case_index = case_index;
+        work->place = place;
+        work->part = *job_queue_at(reader->run->queue, place);
         atomic_init(&work->is_dropped, false);
         open_case(reader, work);
         if (job_channel_push(reader->opened, &work)) continue;
@@ -180,7 +187,7 @@ static bool read_case(segment_reader *reader, segment_work *work)
     goes_on = job_channel_push(reader->items, &item);
     if (goes_on && work->status == IO_OK) goes_on = make_batches(reader, work);
     io_free(&reader->scratch);
-    if (work->body && !outputs->preview && !outputs->stats) pipe_case_drop_voxels(work->body);
+    if (work->body && (work->part.number > 0 || (!outputs->preview && !outputs->stats))) pipe_case_drop_voxels(work->body);
     item.kind = SEGMENT_END;
     goes_on = goes_on && job_channel_push(reader->items, &item);
     if (!goes_on) job_segment_work_free(&work); /* the run ends: nobody will take it */
@@ -264,7 +271,7 @@ io_status job_segment_reader_start(const segment_run *run, segment_reader **out)
 
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *reader, (void **)&reader));
     reader->run = run;
-    IO_TRY_GOTO(status, done, job_channel_create(MAX_CASES_AHEAD, sizeof(int64_t), &reader->cases));
+    IO_TRY_GOTO(status, done, job_channel_create(MAX_CASES_AHEAD, sizeof(int64_t), &reader->places));
     IO_TRY_GOTO(status, done, job_channel_create(MAX_CASES_AHEAD, sizeof(segment_work *), &reader->opened));
     IO_TRY_GOTO(status, done, job_channel_create(SEGMENT_AHEAD + 2, sizeof(segment_item), &reader->items));
     IO_TRY_GOTO(status, done, job_channel_create(SEGMENT_AHEAD, sizeof(void *), &reader->buffers));
@@ -278,9 +285,9 @@ done:
     return status;
 }
 
-void job_segment_reader_add(segment_reader *reader, int64_t case_index)
+void job_segment_reader_add(segment_reader *reader, int64_t place)
 {
-    (void)job_channel_push(reader->cases, &case_index);
+    (void)job_channel_push(reader->places, &place);
 }
 
 bool job_segment_reader_take(segment_reader *reader, segment_item *item, int timeout_ms)
@@ -299,7 +306,7 @@ static void join_threads(segment_reader *reader)
     segment_item item;
     segment_work *work;
 
-    job_channel_close(reader->cases);
+    job_channel_close(reader->places);
     job_channel_close(reader->opened);
     job_channel_close(reader->items);
     job_channel_close(reader->buffers);
@@ -314,7 +321,7 @@ void job_segment_reader_free(segment_reader **reader)
 {
     if (!reader || !*reader) return;
     if ((*reader)->has_opener) join_threads(*reader);
-    job_channel_free(&(*reader)->cases);
+    job_channel_free(&(*reader)->places);
     job_channel_free(&(*reader)->opened);
     job_channel_free(&(*reader)->items);
     job_channel_free(&(*reader)->buffers);

@@ -216,12 +216,13 @@ void job_segment_report_ended(void *argument, const job_outcome *outcome)
                outcome->seconds);
 }
 
-void job_segment_report_handed(void *argument, int64_t case_index, int leader)
+void job_segment_report_handed(void *argument, const job_part *part, int rank)
 {
     segment_report *report = argument;
 
+    if (part->number > 0) return; /* its case is under way already, at home elsewhere */
     pthread_mutex_lock(&report->mutex);
-    job_segment_tables_handed(report->tables, case_index, leader);
+    job_segment_tables_handed(report->tables, part->case_index, rank);
     pthread_mutex_unlock(&report->mutex);
 }
 
@@ -329,7 +330,7 @@ static io_status add_settings(const segment_report *report, io_json *root)
         IO_TRY(io_json_put_number(root, "shards", run->options->shard.n));
     }
     IO_TRY(io_json_put_number(root, "ranks", run->world.size));
-    IO_TRY(io_json_put_number(root, "teams", run->team.n_teams));
+    IO_TRY(io_json_put_number(root, "parts", run->queue ? (double)job_queue_size(run->queue) : 0));
     IO_TRY(io_json_put_number(root, "threads_of_rank_0", run->share.n_threads));
     IO_TRY(io_json_put_text(root, "device", run->weights.device ? run->weights.device->description : ""));
     IO_TRY(io_json_put_text(root, "options", run->weights.options_text));

@@ -1,5 +1,6 @@
 /* Where a run stands, for samed status: cases.tsv, written once at the start, and running.tsv, written now and then. What is done and what
  * failed say the records and failed.tsv. See segment.h. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,14 +9,15 @@
 #include "io/memory.h"
 #include "jobs/segment.h"
 
-enum { WRITE_EVERY_S = 5 };
+/* Seconds between two times that running.tsv is written, at least; and as parts of the time, at most, where a write takes long. */
+static const double write_every_s = 1, most_writing = 0.02;
 
 struct segment_tables {
     const segment_run *run;
-    int *leader_of;     /* [n_cases] 1 + the rank that leads the case's team, 0 when it is not under way */
+    int *home_of;       /* [n_cases] 1 + the case's home, 0 when it is not under way */
     int64_t *under_way; /* [n_under_way] case indices; room for all */
     size_t n_under_way;
-    double written;
+    double written, took; /* seconds: when running.tsv was written last, and how long that took */
     bool is_stale;
 };
 
@@ -56,16 +58,18 @@ static io_status write_running(segment_tables *tables)
     io_status status;
     char *text = NULL;
     size_t n_bytes = 0;
+    const double start = job_time_now();
     FILE *out = open_memstream(&text, &n_bytes);
 
     if (!out) return IO_FAIL_ERRNO("running.tsv");
     fprintf(out, "case\trank\n");
     for (size_t i = 0; i < tables->n_under_way; i++)
-        fprintf(out, "%s\t%d\n", tables->run->plan.manifest->cases[tables->under_way[i]].id, tables->leader_of[tables->under_way[i]] - 1);
+        fprintf(out, "%s\t%d\n", tables->run->plan.manifest->cases[tables->under_way[i]].id, tables->home_of[tables->under_way[i]] - 1);
     status = write_table(tables->run, "running.tsv", out, &text);
     free(text); /* of open_memstream */
     tables->is_stale = false;
     tables->written = job_time_now();
+    tables->took = tables->written - start;
     return status;
 }
 
@@ -77,7 +81,7 @@ io_status job_segment_tables_create(const segment_run *run, segment_tables **out
 
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *tables, (void **)&tables));
     tables->run = run;
-    IO_TRY_GOTO(status, done, io_alloc(n, sizeof *tables->leader_of, (void **)&tables->leader_of));
+    IO_TRY_GOTO(status, done, io_alloc(n, sizeof *tables->home_of, (void **)&tables->home_of));
     IO_TRY_GOTO(status, done, io_alloc(n, sizeof *tables->under_way, (void **)&tables->under_way));
     IO_TRY_GOTO(status, done, write_cases(run));
     *out = tables;
@@ -90,30 +94,31 @@ done:
 void job_segment_tables_free(segment_tables **tables)
 {
     if (!tables || !*tables) return;
-    io_free(&(*tables)->leader_of);
+    io_free(&(*tables)->home_of);
     io_free(&(*tables)->under_way);
     io_free(tables);
 }
 
-void job_segment_tables_handed(segment_tables *tables, int64_t case_index, int leader)
+void job_segment_tables_handed(segment_tables *tables, int64_t case_index, int home)
 {
-    if (tables->leader_of[case_index]) return;
-    tables->leader_of[case_index] = leader + 1;
+    if (tables->home_of[case_index]) return;
+    tables->home_of[case_index] = home + 1;
     tables->under_way[tables->n_under_way++] = case_index;
     tables->is_stale = true;
 }
 
 void job_segment_tables_ended(segment_tables *tables, int64_t case_index)
 {
-    for (size_t i = 0; i < tables->n_under_way; i++) /* at most two of each team */
+    for (size_t i = 0; i < tables->n_under_way; i++) /* a few of each rank */
         if (tables->under_way[i] == case_index) tables->under_way[i] = tables->under_way[--tables->n_under_way];
-    tables->leader_of[case_index] = 0;
+    tables->home_of[case_index] = 0;
     tables->is_stale = true;
 }
 
 void job_segment_tables_show(segment_tables *tables)
 {
-    if (!tables->is_stale || (tables->written > 0 && job_time_now() - tables->written < WRITE_EVERY_S)) return;
+    if (!tables->is_stale) return;
+    if (tables->written > 0 && job_time_now() - tables->written < fmax(write_every_s, tables->took / most_writing)) return;
     if (write_running(tables) != IO_OK) io_log(IO_LOG_WARN, "%s", io_last_error_text());
 }
 

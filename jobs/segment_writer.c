@@ -1,4 +1,4 @@
-/* The writer thread of a team's leader: label maps, previews, statistics, records. See segment.h. */
+/* The writer thread of a rank: label maps, previews, statistics, records. See segment.h. */
 #include <stdio.h>
 #include <string.h>
 
@@ -33,7 +33,7 @@ static io_status print_details(const segment_run *run, const segment_work *work,
 {
     io_status status = IO_OK;
     io_json *details = NULL;
-    const io_case *c = &run->plan.manifest->cases[work->case_index];
+    const io_case *c = &run->plan.manifest->cases[work->part.case_index];
 
     IO_TRY_GOTO(status, done, io_json_create_object(&details));
     IO_TRY_GOTO(status, done, io_json_put_text(details, "case", c->id));
@@ -41,7 +41,7 @@ static io_status print_details(const segment_run *run, const segment_work *work,
     IO_TRY_GOTO(status, done, io_json_put_text(details, "host", job_comm_host()));
     IO_TRY_GOTO(status, done, io_json_put_text(details, "device", run->weights.device->description));
     IO_TRY_GOTO(status, done, io_json_put_number(details, "ranks", run->world.size));
-    IO_TRY_GOTO(status, done, io_json_put_number(details, "team", run->team.comm.size));
+    IO_TRY_GOTO(status, done, io_json_put_number(details, "parts", (double)work->part.n_parts));
     IO_TRY_GOTO(status, done, io_json_put_number(details, "slices", (double)work->body->n_slices));
     IO_TRY_GOTO(status, done, io_json_put_number(details, "read_s", work->body->read_s));
     IO_TRY_GOTO(status, done, io_json_put_number(details, "zoom_s", work->zoom_s));
@@ -76,7 +76,7 @@ static void *write_works(void *argument)
 
     while (job_channel_pop(writer->works, &work, -1)) {
         job_outcome outcome = {
-            .case_index = work->case_index, .n_slices = work->body->n_slices, .stage = "write", .n_warnings = work->n_warnings};
+            .case_index = work->part.case_index, .n_slices = work->body->n_slices, .stage = "write", .n_warnings = work->n_warnings};
         outcome.status = write_work(writer->run, work);
         if (outcome.status != IO_OK) snprintf(outcome.text, sizeof outcome.text, "%s", io_last_error_text());
         outcome.seconds = job_time_now() - work->started;

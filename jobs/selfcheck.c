@@ -66,12 +66,11 @@ static int count_hosts(const rank_card *cards, int n)
     return n_hosts;
 }
 
-static void log_cards(const rank_card *cards, int n, int team_size)
+static void log_cards(const rank_card *cards, int n)
 {
     int n_lines = 0;
 
-    io_log(IO_LOG_INFO, "%d rank%s on %d host%s, teams of %s%d", n, n == 1 ? "" : "s", count_hosts(cards, n),
-           count_hosts(cards, n) == 1 ? "" : "s", team_size > 1 && team_size < n ? "up to " : "", team_size);
+    io_log(IO_LOG_INFO, "%d rank%s on %d host%s", n, n == 1 ? "" : "s", count_hosts(cards, n), count_hosts(cards, n) == 1 ? "" : "s");
     for (int first = 0, last; first < n; first = last + 1) {
         last = first;
         while (last + 1 < n && are_alike(&cards[first], &cards[last + 1])) last++;
@@ -110,7 +109,7 @@ static void warn_mixed_devices(const rank_card *cards, int n)
     }
 }
 
-io_status job_selfcheck_report(const job_comm *world, const job_device_share *share, int team_size, const char *device)
+io_status job_selfcheck_report(const job_comm *world, const job_device_share *share, const char *device)
 {
     io_status status;
     rank_card mine, *cards = NULL;
@@ -123,7 +122,7 @@ io_status job_selfcheck_report(const job_comm *world, const job_device_share *sh
     if (!job_all_ok(world, &status, NULL)) goto done;
     job_comm_allgather(world, &mine, cards, sizeof mine);
     if (world->rank == 0) {
-        log_cards(cards, world->size, team_size);
+        log_cards(cards, world->size);
         warn_oversubscribed(share);
         warn_mixed_devices(cards, world->size);
     }

@@ -9,8 +9,8 @@
  * claimed_size is what the launcher's environment says (job_comm_claimed_size). */
 io_status job_selfcheck_launch(int expected, int claimed_size, const job_comm *world);
 
-/* Collective. Logs ranks, hosts, teams, threads and device of each kind of rank in a few lines, and warns when ranks of a node together
+/* Collective. Logs ranks, hosts, threads and device of each kind of rank in a few lines, and warns when ranks of a node together
  * use more threads than they may. */
-io_status job_selfcheck_report(const job_comm *world, const job_device_share *share, int team_size, const char *device);
+io_status job_selfcheck_report(const job_comm *world, const job_device_share *share, const char *device);
 
 #endif

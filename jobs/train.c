@@ -162,7 +162,7 @@ static io_status open_all(train_run *run)
     status = open_trainer(run);
     if (status == IO_OK) status = open_steps(run);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
-    IO_TRY(job_selfcheck_report(&run->world, &share, 1, run->device->description));
+    IO_TRY(job_selfcheck_report(&run->world, &share, run->device->description));
     return job_train_settings(run, &run->settings);
 }
 

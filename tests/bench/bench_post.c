@@ -1,4 +1,4 @@
-/* What a message of a team's leader costs rank 0: mpirun -n 2 (or more) bench_post. The others send as fast as they can, in the sizes of a
+/* What a message of another rank costs rank 0: mpirun -n 2 (or more) bench_post. The others send as fast as they can, in the sizes of a
  * run; rank 0 does nothing but take them. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +34,6 @@ static void send_all(job_post *post)
 int main(void)
 {
     job_comm world;
-    job_team team;
     job_post *post = NULL;
     job_queue *queue = NULL;
     int64_t n_taken = 0;
@@ -42,8 +41,7 @@ int main(void)
     double start, took;
 
     if (job_comm_init(&world) != IO_OK || job_queue_create(NULL, 0, &queue) != IO_OK) return 1;
-    job_team_create(&world, NULL, &team);
-    if (job_post_create(&world, &team, queue, &events, &post) != IO_OK) return 1;
+    if (job_post_create(&world, queue, &events, &post) != IO_OK) return 1;
     job_comm_barrier(&world);
     start = job_time_now();
     if (world.rank == 0)
@@ -54,7 +52,6 @@ int main(void)
     took = job_time_now() - start;
     if (world.rank == 0) printf("%.2f microseconds a message (%lld of them)\n", 1e6 * took / (double)n_taken, (long long)n_taken);
     job_post_free(&post);
-    job_team_free(&team);
     job_queue_free(&queue);
     job_comm_finalize();
     return world.rank == 0 && n_taken != (int64_t)N_MESSAGES * (world.size - 1);

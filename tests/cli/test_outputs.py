@@ -169,15 +169,15 @@ class DryRun(unittest.TestCase):
             self.assertEqual(sum("c0.nii.gz" in line for line in stream), 1)
 
     def test_plan_for_a_cluster(self):
-        """Ranks, nodes and GPUs that are not here; the time is that of the longest team."""
+        """Ranks, nodes and GPUs that are not here; the time is that of the rank that ends last."""
         image = samed.path("long.nii")
         samed.write_nifti(image, (8, 8, 100), payload=bytes(8 * 8 * 100 * 2))
         options = ["-i", image, "--ranks", 8, "--nodes", 2, "--gpus-per-node", 4, "--seconds-per-slice", 6]
         text = self.plan(*options)
-        self.assertIn("8 ranks on 2 nodes in 1 team of 8", text)
+        self.assertIn("8 ranks on 2 nodes, up to 8 for a case", text)
         self.assertIn("one rank on each of the 4 of a node", text)
         plan = json.loads(self.plan(*options, "--json").splitlines()[-1])
-        self.assertEqual((plan["ranks"], plan["ranks_per_node"], plan["teams"], plan["seconds_per_slice"]), (8, 4, 1, 6))
+        self.assertEqual((plan["ranks"], plan["ranks_per_node"], plan["parts"], plan["seconds_per_slice"]), (8, 4, 8, 6))
         self.assertTrue(13 * 6 <= plan["seconds"] <= 14 * 6, plan)  # 13 slices for the rank with most
         self.assertEqual(plan["memory_bytes_per_node"] // plan["memory_bytes_per_rank"], 4)
         self.assertIn("8 ranks share 4", self.plan(*options[:4], "--gpus-per-node", 4))
