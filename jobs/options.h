@@ -23,7 +23,7 @@ typedef struct job_segment_options {
     model_type precision;
     int n_ranks;   /* that must be there, 0 when not given */
     int n_threads; /* per rank, 0: by affinity and quota */
-    int team;      /* ranks per team, JOB_TEAM_AUTO or JOB_TEAM_ALL */
+    int team;      /* ranks that share a case, JOB_TEAM_AUTO or JOB_TEAM_ALL */
     int batch;     /* slices per call of the model */
     bool overwrite, dry_run, preview, stats, json, share_gpu;
     int verbosity;              /* -1 quiet, 0, 1 verbose */

@@ -155,8 +155,10 @@ io_status job_segment_plan_redo_before(const job_comm *world, const char *file, 
 bool job_segment_plan_has_records(const job_comm *world, const pipe_outputs *outputs, const segment_plan *plan);
 /* Slices that a case of this grid has, once it is turned as asked. */
 int64_t job_segment_count_slices(const io_grid *grid, pipe_orient orient);
-/* How cases are cut for so many ranks, whose devices take batch slices at a time. */
-job_cutting job_segment_cutting(const job_segment_options *options, int n_ranks, int batch, bool is_gpu);
+/* How cases are cut for so many ranks, whose devices take batch slices at a time and slice_s seconds for each. */
+job_cutting job_segment_cutting(const job_segment_options *options, int n_ranks, int batch, double slice_s);
+/* About what a slice takes on a rank of CPUs or a GPU, in seconds: enough to say how small the parts of cases may become. */
+double job_segment_guess_slice_s(bool is_gpu);
 /* Batches of slices that are made ahead. */
 int job_segment_batches_ahead(int batch);
 /* Bytes that a rank needs at most: the network, the batches made ahead, its cases. */

@@ -22,7 +22,6 @@ static const double label_part = 0.02;
 struct segment_dry {
     const segment_run *run;
     model_config config;
-    job_cutting cutting;
     job_queue *queue;
     int n_ranks, n_nodes, ranks_per_node;
     int64_t n_unreadable, n_suspicious;
@@ -201,9 +200,11 @@ static void print_disk(const segment_dry *dry)
 /* Seconds of the whole, 0 when not known: each part goes to the rank that is free first. */
 static double find_seconds(const segment_dry *dry)
 {
+    const job_segment_options *options = dry->run->options;
+    const job_cutting cutting = job_segment_cutting(options, dry->n_ranks, options->batch, dry->seconds_per_slice);
     double slices = 0;
 
-    if (dry->seconds_per_slice == 0 || job_queue_simulate(dry->queue, &dry->cutting, &slices) != IO_OK) return 0;
+    if (dry->seconds_per_slice == 0 || job_queue_simulate(dry->queue, &cutting, &slices) != IO_OK) return 0;
     return slices * dry->seconds_per_slice;
 }
 
@@ -350,8 +351,10 @@ io_status job_segment_dry_end(segment_dry *dry, int *exit_code)
 {
     const segment_run *run = dry->run;
 
-    dry->cutting = job_segment_cutting(run->options, dry->n_ranks, run->options->batch, run->options->device == MODEL_DEVICE_CUDA);
-    IO_TRY(job_queue_create_cut(run->plan.to_do, run->plan.manifest->n_cases, &dry->cutting, &dry->queue));
+    const double slice_s = job_segment_guess_slice_s(run->options->device == MODEL_DEVICE_CUDA);
+    const job_cutting cutting = job_segment_cutting(run->options, dry->n_ranks, run->options->batch, slice_s);
+
+    IO_TRY(job_queue_create_cut(run->plan.to_do, run->plan.manifest->n_cases, &cutting, &dry->queue));
     if (run->options->json)
         print_plan_event(dry);
     else

@@ -171,15 +171,22 @@ io_status job_segment_plan_check_done(const job_comm *world, const pipe_outputs 
     return IO_OK;
 }
 
-/* What opening a case takes beside computing a slice: some 50 ms on a file system of a cluster and 1.2 ms for each of its slices, which are
- * inflated; a rank of CPUs takes about 1 s for a slice, a GPU some ms. It only decides how small the parts of cases may become. */
-job_cutting job_segment_cutting(const job_segment_options *options, int n_ranks, int batch, bool is_gpu)
+double job_segment_guess_slice_s(bool is_gpu)
 {
-    const double slice_s = is_gpu ? 0.002 : 1;
-    const int64_t most = options->team == JOB_TEAM_AUTO                             ? 0
-                         : options->team == JOB_TEAM_ALL || options->team > n_ranks ? n_ranks
-                                                                                    : options->team;
+    return is_gpu ? 0.002 : 1;
+}
 
-    return (job_cutting){
-        .n_ranks = n_ranks, .most_parts = most, .grain = batch, .opening = 0.05 / slice_s, .opening_slice = 0.0012 / slice_s};
+/* Opening a case takes some 50 ms on the file system of a cluster, an assumption, and 1.2 ms for each of its slices, which are inflated and
+ * hashed (io/README.md). */
+job_cutting job_segment_cutting(const job_segment_options *options, int n_ranks, int batch, double slice_s)
+{
+    const bool is_all = options->team == JOB_TEAM_ALL || options->team > n_ranks;
+
+    return (job_cutting){.n_ranks = n_ranks,
+                         .most_parts = options->team == JOB_TEAM_AUTO ? 0
+                                       : is_all                       ? n_ranks
+                                                                      : options->team,
+                         .grain = batch,
+                         .opening = 0.05 / slice_s,
+                         .opening_slice = 0.0012 / slice_s};
 }

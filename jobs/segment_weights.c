@@ -50,7 +50,7 @@ static io_status read_names(const job_segment_options *options, bool is_first, s
     return io_labels_xml(weights->names, &weights->names_xml);
 }
 
-/* Everything that can change a byte of an output, and nothing that cannot: ranks, teams, threads and batch stay out. */
+/* Everything that can change a byte of an output, and nothing that cannot: ranks, how cases are cut, threads and batch stay out. */
 static io_status print_options(const job_segment_options *options, segment_weights *weights)
 {
     char pipe_text[160], names_sha256[65];

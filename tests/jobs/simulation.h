@@ -31,7 +31,7 @@ typedef struct simulated {
     int64_t n_slices, n_parts, most_parts; /* of all cases; of the one with most */
     double makespan_s;
     double bound_s;   /* no schedule is faster, however cases are cut: the larger of the next two */
-    double work_s;    /* every rank opens the case that opens soonest and then computes to the last moment */
+    double work_s;    /* every rank opens the case that opens soonest and then computes whole slices to the last moment */
     double longest_s; /* the heaviest case, opened and dealt to all ranks */
     int64_t n_messages;
 } simulated;
@@ -129,22 +129,33 @@ static inline void drain_queue(simulated_run *run, job_queue *queue)
     }
 }
 
+/* When all ranks together have computed n whole slices, each at its own speed. */
+static inline double find_work_s(const simulated_run *run, int64_t n)
+{
+    double low = 0, high = run->what->slice_s * 2 * ((double)n / run->what->n_ranks + 1);
+
+    for (int i = 0; i < 60; i++) {
+        const double middle = (low + high) / 2;
+        int64_t n_done = 0;
+        for (int r = 0; r < run->what->n_ranks; r++) n_done += (int64_t)(middle / (run->what->slice_s * run->ranks[r].speed));
+        *(n_done >= n ? &high : &low) = middle;
+    }
+    return high;
+}
+
 /* slices [n_cases] */
 static inline void find_bound(const simulated_run *run, const int64_t *slices, simulated *out)
 {
-    const simulation *what = run->what;
-    double capacity = 0;
     int64_t least = slices[0], most = slices[0];
 
     out->n_slices = 0;
-    for (int r = 0; r < what->n_ranks; r++) capacity += 1 / run->ranks[r].speed;
-    for (int i = 0; i < what->n_cases; i++) {
+    for (int i = 0; i < run->what->n_cases; i++) {
         out->n_slices += slices[i];
         least = slices[i] < least ? slices[i] : least;
         most = slices[i] > most ? slices[i] : most;
     }
-    out->work_s = find_opening_s(least) + (double)out->n_slices * what->slice_s / capacity;
-    out->longest_s = find_opening_s(most) + (double)most * what->slice_s / capacity;
+    out->work_s = find_opening_s(least) + find_work_s(run, out->n_slices);
+    out->longest_s = find_opening_s(most) + find_work_s(run, most);
     out->bound_s = fmax(out->work_s, out->longest_s);
 }
 

@@ -64,7 +64,7 @@ static void test_parts_even_out_the_end(void **state)
     const job_cutting four = {.n_ranks = 4, .grain = 1, .opening = 0.05, .opening_slice = 0.0012};
     const job_cutting alone = {.n_ranks = 1, .grain = 1};
 
-    expect_parts(one, 1, &four, "38+38+38+36");                                     /* everybody works on it, once */
+    expect_parts(one, 1, &four, "38+38+38+36");                                               /* everybody works on it, once */
     expect_parts(many, 8, &four, "100 100 100 50+50 50+50 34+34+32 25+25+25+25 25+25+25+25"); /* whole while there is enough left */
     expect_parts(giant, 4, &four, "250+250+250+250 4+4+2 3+3+3+1 3+3+3+1");
     expect_parts(finished, 2, &four, "");
