@@ -52,6 +52,20 @@ class Submit(unittest.TestCase):
             self.assertIn(word, calls[0])
         self.assertTrue(calls[1].endswith(f"{self.out}/report -p {self.out} -r truth"), calls[1])
 
+    def test_signs_that_slurm_would_replace(self):
+        """In the log's path %j is the job's number and %% a percent sign; a backslash switches that off and disappears."""
+        self.out = os.path.join(self.folder, "run%j, 50%a 'x'")
+        plain = self.submit("study", self.out, "--sam", "f").stdout
+        array = self.submit("study", self.out, "--sam", "f", "--array", 3).stdout
+        train = self.submit("--train", "store", self.out, "--sam", "f").stdout
+        for output, log, shown in ((plain, "segment.%j.log", "segment.7.log"), (plain, "evaluate.%j.log", "evaluate.7.log"),
+                                   (array, "segment.%A_%a.log", "segment.7_%a.log"), (train, "train.%j.log", "train.7.log")):
+            self.assertTrue(any(f"--output={self.folder}/run%%j, 50%%a 'x'/slurm/{log} " in call for call in self.handed_in()), log)
+            self.assertIn(f"log {self.out}/slurm/{shown}\n", output)
+        n_calls = len(self.handed_in())
+        self.assertIn("backslash", self.submit("study", os.path.join(self.folder, "a\\b"), "--sam", "f", code=2).stderr)
+        self.assertEqual(len(self.handed_in()), n_calls)
+
     def test_dry_run_has_the_plan_of_every_command(self):
         study, store = os.path.join(self.folder, "study"), os.path.join(self.folder, "store")
         samed.check(samed.run("phantom", "-q", "-o", study, "--cases", 2, "--size", 40, 36, 3))
