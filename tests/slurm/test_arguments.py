@@ -1,4 +1,5 @@
 """slurm/submit's command line and what the scripts share, without a cluster: sbatch is a script that notes what it was given."""
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,10 @@ class Submit(unittest.TestCase):
             stream.write(f'#!/bin/sh\necho "$*" >>{self.calls}\necho 7\n')
         os.chmod(os.path.join(self.folder, "sbatch"), 0o755)
         self.env = {**os.environ, "SAMED_SITE": os.path.join(self.folder, "site.sh"), "PATH": f"{self.folder}:{os.environ['PATH']}"}
+
+    def set_site(self, line):
+        with open(self.env["SAMED_SITE"], "a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
 
     def submit(self, *arguments, code=0):
         command = [os.path.join(SLURM, "submit"), *map(str, arguments)]
@@ -79,6 +84,35 @@ class Submit(unittest.TestCase):
         self.assertEqual([("--test-only" in call) for call in self.handed_in()], [True, True])
         self.submit("--train", store, self.out, "--sam", "not there", "--dry-run", code=2)
         self.assertFalse(os.path.exists(self.out))
+
+
+    def test_dry_run_of_an_array(self):
+        """Every header once, for what runs at once; then one job: its share of the slices, which its limit must be long enough for."""
+        images = os.path.join(self.folder, "images")
+        os.makedirs(images)
+        for i in range(8):
+            samed.write_nifti(os.path.join(images, f"c{i}.nii"), (8, 8, 30), payload=bytes(8 * 8 * 30 * 2))
+        self.set_site("SITE_NODES=2 SITE_RANKS_PER_NODE=1 SITE_GPUS_PER_NODE=a100:4")
+        arguments = (images, self.out, "--seconds-per-slice", 10, "--team", 1, "--json", "--dry-run", "--array")
+        for array, at_once in (("4", 4), ("4%2", 2)):
+            events = [json.loads(line) for line in self.submit(*arguments, array).stdout.splitlines() if line.startswith("{")]
+            self.assertEqual([event["event"] for event in events], 8 * ["case"] + ["plan"] + 2 * ["case"] + ["plan"])
+            whole, part = events[8], events[-1]
+            self.assertEqual((whole["cases"], whole["slices"], whole["ranks"], whole["nodes"]), (8, 240, 2 * at_once, 2 * at_once))
+            self.assertEqual((part["cases"], part["slices"], part["ranks"], part["nodes"], part["gpus_per_node"]), (2, 60, 2, 2, 4))
+            # One case of 30 slices for each rank of a job; a little more for opening it.
+            self.assertTrue(300 <= part["seconds"] <= 303, part)
+            self.assertTrue(300 * 4 / at_once <= whole["seconds"] <= 303 * 4 / at_once, whole)
+        self.assertTrue(all("--gpus-per-node=a100:4 " in call for call in self.handed_in()))
+
+    def test_inside_another_job(self):
+        """As from the shell of an interactive job: nothing of that job reaches the new one."""
+        self.env.update(SLURM_JOB_ID="3", SLURM_ARRAY_TASK_ID="5", SLURM_CPUS_PER_TASK="1", SLURM_MEM_PER_CPU="100", SLURM_CONF="there")
+        with open(os.path.join(self.folder, "sbatch"), "a", encoding="utf-8") as stream:
+            stream.write(f"env >'{self.folder}/environment'\n")
+        self.submit("study", self.out, "--sam", "f")
+        with open(os.path.join(self.folder, "environment"), encoding="utf-8") as stream:
+            self.assertEqual([line for line in stream if line.startswith("SLURM_")], ["SLURM_CONF=there\n"])
 
 
 class Ranks(unittest.TestCase):
