@@ -185,13 +185,28 @@ class DryRun(unittest.TestCase):
         self.assertIn("--dry-run", samed.check(samed.segment(samed.study(), samed.path("x"), "--nodes", 2), 2).stderr)
 
     def test_suspicious_headers(self):
-        image = samed.path("odd.nii")
-        samed.write_nifti(image, (8, 8, 3), payload=bytes(384))
-        with open(image, "r+b") as stream:
-            stream.seek(80)
-            stream.write(struct.pack("<f", 0))  # pixdim[1]
-        self.assertIn("suspicious: pixdim[1] is 0", self.plan("-i", image))
-        self.assertTrue(json.loads(self.plan("-i", image, "--json").splitlines()[0])["suspicious"])
+        """Text and --json name what is wrong with a header, and nothing in a good one; each is one field away from it."""
+        straight, sheared = (1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0), (1, 0.5, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)
+        good = {254: ("<h", 1), 280: ("<12f", *straight)}  # sform_code, srow
+        for name, changes, text in (
+                ("good", {}, None),
+                ("zero spacing", {80: ("<f", 0)}, "pixdim[1] is 0; a spacing should be positive (the sform is used)"),
+                ("two forms", {252: ("<h", 1), 268: ("<f", 5)}, "sform and qform disagree by up to 5 mm; the sform is used"),
+                ("not finite", {280: ("<f", float("nan"))}, "the affine has entries that are not finite: orientation and spacing are unknown"),
+                ("not orthonormal", {280: ("<12f", *sheared)}, "the axes are not at right angles (cosine 0.45, ")):
+            with self.subTest(name):
+                image = samed.path("header.nii")
+                samed.write_nifti(image, (8, 8, 3), payload=bytes(384))
+                with open(image, "r+b") as stream:
+                    for offset, (form, *values) in {**good, **changes}.items():
+                        stream.seek(offset)
+                        stream.write(struct.pack(form, *values))
+                lines = self.plan("-i", image).splitlines()
+                found = [line.split("suspicious: ", 1)[1] for line in lines if line.startswith("    suspicious: ")]
+                self.assertTrue(any(line.startswith(f"plan: 1 cases (0 unreadable, {int(bool(text))} suspicious)") for line in lines), lines)
+                case, plan = map(json.loads, self.plan("-i", image, "--json").splitlines())
+                self.assertEqual((case["suspicious"], plan["suspicious"]), (found, int(bool(text))))
+                self.assertEqual(any(line.startswith(text) for line in found) if text else found, True if text else [], found)
 
     def test_turned_volumes_have_the_slices_of_their_turned_axis(self):
         """Stored with its first axis running upwards: 5 slices natively, 9 from feet to head."""
