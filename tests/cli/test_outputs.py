@@ -179,6 +179,8 @@ class DryRun(unittest.TestCase):
         plan = json.loads(self.plan(*options, "--json").splitlines()[-1])
         self.assertEqual((plan["ranks"], plan["ranks_per_node"], plan["parts"], plan["seconds_per_slice"]), (8, 4, 8, 6))
         self.assertTrue(13 * 6 <= plan["seconds"] <= 14 * 6, plan)  # 13 slices for the rank with most
+        alone = json.loads(self.plan("-i", image, "--ranks", 1, "--device", "cpu", "--seconds-per-slice", 6, "--json").splitlines()[-1])
+        self.assertAlmostEqual(alone["seconds"], 100 * 6 + 0.05 + 100 * 0.0012)  # computing, and before it opening
         self.assertEqual(plan["memory_bytes_per_node"] // plan["memory_bytes_per_rank"], 4)
         self.assertIn("8 ranks share 4", self.plan(*options[:4], "--gpus-per-node", 4))
         self.assertIn("2 of 4 on a node stay idle", self.plan("-i", image, "--ranks", 4, "--nodes", 2, "--gpus-per-node", 4))
