@@ -1,6 +1,9 @@
 """Every shipped script on a real cluster of two nodes: the same bytes as without Slurm."""
+import csv
 import os
+import re
 import shutil
+import signal
 import subprocess
 import time
 import unittest
@@ -139,9 +142,32 @@ class Training(unittest.TestCase):
     def setUp(self):
         self.out = samed.path(self.id())
 
-    def submit(self, steps):
+    def submit(self, steps, *options):
         env = cluster.site(SITE_RANKS_PER_NODE=1, SITE_CPUS_PER_RANK=1)
-        return cluster.submit(env, "--train", self.store, self.out, *self.options, "--steps", steps)["train"]
+        return cluster.submit(env, "--train", self.store, self.out, *self.options, "--steps", steps, *options)["train"]
+
+    def start(self, steps, n_before, *options):
+        """A training that has made n_before steps and is held in a later one: self.held."""
+        job = self.submit(steps, *options)
+        samed.wait_for(lambda: len(self.steps()) >= n_before, f"{n_before} steps")
+        self.held = cluster.hold(job)
+        return job
+
+    def steps(self):
+        """The numbers in the log of the training, as often as they stand there."""
+        file = os.path.join(self.out, "log.csv")
+        if not os.path.exists(file):
+            return []
+        with open(file, encoding="utf-8", newline="") as stream:
+            return [int(row["step"]) for row in csv.DictReader(stream) if row.get("seconds")]
+
+    def check_went_on(self, log, n_made):
+        """From a checkpoint that is two steps old at most, to a log without gaps and the same weights."""
+        found = re.search("going on from the checkpoint of step ([0-9]+)", log)
+        self.assertTrue(found, log)
+        self.assertLessEqual(n_made - int(found.group(1)), 2, log)
+        self.assertEqual(self.steps(), list(range(1, 13)))
+        self.check_weights(12)
 
     def check_weights(self, steps):
         """The last ones are those of a run without Slurm."""
@@ -155,16 +181,29 @@ class Training(unittest.TestCase):
 
     def test_usr1_before_the_limit(self):
         """A checkpoint, queued again, the same weights."""
-        table = os.path.join(self.out, "log.csv")
-        job = self.submit(12)
-        samed.wait_for(lambda: os.path.exists(table) and read(table).count("\n") > 3, "three steps")
-        held = cluster.hold(job)
+        job = self.start(12, 3)
         job.stop_in_good_order()
-        cluster.let_go(held)
+        cluster.let_go(self.held)
         log = job.end(restarts=1).log()
         self.assertRegex(log, "stopped by SIGUSR1 after step 1?[0-9];")
         self.assertIn("going on from the checkpoint", log)
         self.check_weights(12)
+
+    def test_killed_rank(self):
+        """Without a warning: the job ends, and starting again costs the steps since the last checkpoint."""
+        job = self.start(12, 5, "--save-every", 2)
+        os.kill(cluster.ranks_of(job, "node02")[0], signal.SIGKILL)
+        cluster.let_go(self.held)
+        job.end("FAILED", 137)
+        n_made = len(self.steps())
+        self.assertTrue(5 <= n_made < 12, n_made)
+        self.check_went_on(self.submit(12, "--save-every", 2).end().log(), n_made)
+
+    def test_queued_again_by_the_administrator(self):
+        job = self.start(12, 5, "--save-every", 2)
+        n_made = len(self.steps())
+        cluster.command("scontrol", "requeue", job.id)
+        self.check_went_on(job.end(restarts=1).log(), n_made)
 
 
 class Evaluation(unittest.TestCase):
