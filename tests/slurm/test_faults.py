@@ -33,10 +33,17 @@ class Faults(unittest.TestCase):
     def start(self, **changes):
         """A segmentation with at least one case done and others under way, which is held there: self.held."""
         n_before = len(samed.stamps(self.out)) if os.path.isdir(self.out) else 0
-        job = self.submit(**changes)["segment"]
+        jobs = self.submit(**changes)
         samed.wait_for(lambda: os.path.isdir(self.out) and len(samed.stamps(self.out)) > n_before, "the first case")
-        self.held = cluster.hold(job)
-        return job
+        self.held, self.report = cluster.hold(jobs["segment"]), jobs["evaluate"]
+        return jobs["segment"]
+
+    def check_report_came_last(self, job):
+        """The report has not taken the stop for the segmentation's end."""
+        self.report.end()
+        self.assertGreaterEqual(self.report.fields()["StartTime"], job.fields()["EndTime"])
+        with open(os.path.join(self.out, "slurm", "status.txt"), encoding="utf-8") as stream:
+            self.assertIn(f"{CASES} of {CASES} done", stream.read())
 
     def check_maps(self):
         self.assertEqual(samed.label_maps(self.out), self.maps)
@@ -74,10 +81,13 @@ class Faults(unittest.TestCase):
         job = self.start()
         job.stop_in_good_order()
         cluster.let_go(self.held)
+        job.until(lambda f: f["Restarts"] == "1" and f["JobState"] == "PENDING", "being queued again")
+        self.assertEqual((self.report.state(), self.report.fields()["Reason"]), ("PENDING", "Dependency"))
         log = job.end(restarts=1).log()
         self.assertIn("stopped in good order by SIGUSR1", log)
         self.assertRegex(log, "[1-9][0-9]* of them done before")
         self.check_maps()
+        self.check_report_came_last(job)
 
     def test_overwrite_survives_a_restart(self):
         """Every case is done again once: what the first launch did is kept by the second."""
@@ -121,7 +131,8 @@ class Faults(unittest.TestCase):
 
     def test_usr1_in_an_array(self):
         """Only the element that stopped is queued again, also when its id is that of the whole array."""
-        job = self.submit("--array", 2, SITE_NODES=1, SITE_RANKS_PER_NODE=1)["segment"]
+        jobs = self.submit("--array", 2, SITE_NODES=1, SITE_RANKS_PER_NODE=1)
+        job, self.report = jobs["segment"], jobs["evaluate"]
         elements = [cluster.Job(f"{job.id}_{i}", os.path.join(self.out, "slurm", f"segment.{job.id}_{i}.log")) for i in (1, 2)]
         samed.wait_for(lambda: all("rank on" in element.log() for element in elements), "both elements")
         held = [pid for element in elements for pid in cluster.hold(element)]
@@ -131,6 +142,7 @@ class Faults(unittest.TestCase):
         same.end(restarts=1)
         other.end(restarts=0)
         self.check_maps()
+        self.check_report_came_last(same)
 
     def test_stop_file_and_number_of_restarts(self):
         job = self.start(SITE_MAX_RESTARTS=0)
