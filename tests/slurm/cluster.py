@@ -82,13 +82,14 @@ class Job:
         time.sleep(0.3)  # srun passes it on
 
 
+def jobs_of(output, folder=""):
+    """The jobs that slurm/submit named when it ran in folder, by script."""
+    found = re.findall(r"^(\w+) +job (\d+) +log (.*)$", output, re.M)
+    return {name: Job(id_, os.path.join(folder, log)) for name, id_, log in found}
+
+
 def submit(env, *arguments, code=0):
-    """slurm/submit: the jobs it names, by script."""
-    output = command(os.path.join(SLURM, "submit"), *arguments, code=code, env=env)
-    jobs = {}
-    for name, id_, log in re.findall(r"^(\w+) +job (\d+) +log (.*)$", output, re.M):
-        jobs[name] = Job(id_, log.replace("%j", id_).replace("%A", id_))
-    return jobs
+    return jobs_of(command(os.path.join(SLURM, "submit"), *arguments, code=code, env=env))
 
 
 def segment(env, folder, out, *options, images=None):

@@ -14,12 +14,18 @@ CASES = 18
 SIZE = 384  # pixels: some seconds for all cases on four ranks, which is time to interfere
 
 
+def study():
+    """The cohort, and the folder with its label maps as they are without Slurm."""
+    folder, reference = samed.study(cases=CASES, size=(24, 24, 3), seed=20), samed.path("reference")
+    if not os.path.isdir(reference):
+        samed.check(samed.segment(folder, reference, "-q", "--image-size", SIZE))
+    return folder, reference
+
+
 class Faults(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = samed.study(cases=CASES, size=(24, 24, 3), seed=20)
-        cls.reference = samed.path("reference")
-        samed.check(samed.segment(cls.folder, cls.reference, "-q", "--image-size", SIZE))
+        cls.folder, cls.reference = study()
         cls.maps = samed.label_maps(cls.reference)
 
     def setUp(self):
@@ -101,32 +107,6 @@ class Faults(unittest.TestCase):
         log = job.end(restarts=1).log()
         self.assertRegex(log, "[1-9][0-9]* of them done before")
         self.assertEqual([name for name, stamp in samed.stamps(self.out).items() if stamp == before[name]], [])
-        self.check_maps()
-
-    def test_usr1_as_another_user(self):
-        """nobody, in a folder of its own with a blank in a name, with a copy of the program and the scripts, queues its job again."""
-        home = os.path.join(cluster.RUN, "shared", "home")
-        self.out = os.path.join(home, "out of nobody")
-        shutil.copytree(self.folder, os.path.join(home, "study"))
-        shutil.copytree(cluster.SLURM, os.path.join(home, "slurm"), ignore=shutil.ignore_patterns("site.sh"))
-        shutil.copy2(samed.PROGRAM, home)
-        with open(os.path.join(home, "slurm", "site.sh"), "w", encoding="utf-8") as stream:
-            stream.write(f"SITE_SAMED={home}/samed SITE_NODES=2 SITE_CPUS_PER_RANK=1 SITE_TIME=5\n")
-        cluster.command("chown", "-R", "nobody", home)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("SAMED_", "OMPI_ALLOW"))}
-        as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-        weights = ["--sam", "study/sam_tiny.pth", "--adapter", "study/samed_tiny.pth"]
-        output = cluster.command(*as_nobody, "slurm/submit", "study/imagesTr", "out of nobody", *weights, "--image-size", SIZE, env=environment,
-                                 cwd=home)
-        id_ = output.split()[2]
-        job = cluster.Job(id_, os.path.join(self.out, "slurm", f"segment.{id_}.log"))
-        samed.wait_for(lambda: os.path.isdir(self.out) and samed.stamps(self.out), "the first case")
-        held = cluster.hold(job)
-        cluster.command(*as_nobody, "scancel", "--batch", "--signal=USR1", id_)
-        samed.wait_for(lambda: "USR1: asking" in job.log(), "the script's word")
-        time.sleep(0.3)
-        cluster.let_go(held)
-        job.end(restarts=1)
         self.check_maps()
 
     def test_usr1_in_an_array(self):
@@ -251,6 +231,67 @@ class Faults(unittest.TestCase):
         arguments = [os.path.join(self.folder, "imagesTr"), self.out, *samed.weights(self.folder)]
         process = subprocess.run([os.path.join(cluster.SLURM, "submit"), *arguments], env=self.env, capture_output=True, text=True, check=False)
         self.assertIn("cannot be made or written", samed.check(process, 1).stderr)
+
+
+class AnotherUser(unittest.TestCase):
+    """nobody, at home with copies of the program, the scripts and the data, and with names that shells and Slurm might misread."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder, cls.reference = study()
+        cls.home = os.path.join(cluster.RUN, "shared", "home")
+        shutil.copytree(folder, os.path.join(cls.home, "study"))
+        shutil.copytree(cls.reference, os.path.join(cls.home, "truth"))
+        samed.check(samed.run("phantom", "-q", "-o", os.path.join(cls.home, "small"), "--cases", 4, "--size", 50, 44, 5))
+        samed.check(samed.run("prepare", "-q", "-i", os.path.join(cls.home, "small"), "-o", os.path.join(cls.home, "store"), "--size", samed.SIZE))
+        shutil.copytree(cluster.SLURM, os.path.join(cls.home, "slurm"), ignore=shutil.ignore_patterns("site.sh"))
+        shutil.copy2(samed.PROGRAM, cls.home)
+        with open(os.path.join(cls.home, "slurm", "site.sh"), "w", encoding="utf-8") as stream:
+            stream.write(f"SITE_SAMED={cls.home}/samed SITE_NODES=2 SITE_RANKS_PER_NODE=1 SITE_CPUS_PER_RANK=1 SITE_TIME=5\n")
+        cluster.command("chown", "-R", "nobody", cls.home)
+
+    def run_as_nobody(self, *arguments):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("SAMED_", "OMPI_ALLOW"))}
+        return cluster.command("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *arguments, env=environment, cwd=self.home)
+
+    def submit(self, *arguments):
+        return cluster.jobs_of(self.run_as_nobody("slurm/submit", *arguments), self.home)
+
+    def segment(self, out, *options):
+        return self.submit("study/imagesTr", out, "--sam", "study/sam_tiny.pth", "--adapter", "study/samed_tiny.pth", "--image-size", SIZE, *options)
+
+    def check_maps(self, out):
+        self.assertEqual(samed.label_maps(out), samed.label_maps(self.reference))
+        self.assertEqual({os.stat(os.path.join(out, name)).st_uid for name in os.listdir(out)}, {os.stat(self.home).st_uid})
+
+    def test_usr1_then_the_report(self):
+        out = os.path.join(self.home, "run%j of 'nobody'")
+        jobs = self.segment(os.path.basename(out))
+        job = jobs["segment"]
+        samed.wait_for(lambda: os.path.isdir(out) and samed.stamps(out), "the first case")
+        held = cluster.hold(job)
+        self.run_as_nobody("scancel", "--batch", "--signal=USR1", job.id)
+        samed.wait_for(lambda: "USR1: asking" in job.log(), "the script's word")
+        time.sleep(0.3)
+        cluster.let_go(held)
+        job.end(restarts=1)
+        self.check_maps(out)
+        jobs["evaluate"].end()
+        self.assertIn(f"{CASES} of {CASES} done", self.run_as_nobody("slurm/submit", "--status", os.path.basename(out)))
+
+    def test_every_other_command(self):
+        array = self.segment("parts", "--array", 2, "--nodes", 1, "--reference", "truth")
+        options = ["--sam", "study/sam_tiny.pth", "--image-size", samed.SIZE, "--global-batch", 2, "--steps", 2, "--validate-every", 0]
+        train = self.submit("--train", "store", "trained", *options)["train"]
+        report = self.submit("--evaluate", "small/labelsTr", "small/labelsTr", "report")["evaluate"]
+        train.end()
+        self.assertTrue(os.path.exists(os.path.join(self.home, "trained", "adapter.pth")))
+        report.end()
+        self.assertTrue(os.path.exists(os.path.join(self.home, "report", "report.html")))
+        array["evaluate"].end()
+        self.check_maps(os.path.join(self.home, "parts"))
+        self.assertIn(f"{CASES} of {CASES} done", self.run_as_nobody("slurm/submit", "--status", "parts"))
+        self.assertTrue(os.path.exists(os.path.join(self.home, "parts", "report", "report.html")))
 
 
 if __name__ == "__main__":
