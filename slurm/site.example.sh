@@ -5,6 +5,7 @@
 # environment takes another file, for example one per partition.
 
 SITE_PARTITION=            # sinfo -s
+SITE_REPORT_PARTITION=     # for reports, which need no GPU; empty: as the others, with the same GPUs
 SITE_ACCOUNT=              # sacctmgr show associations user=$USER
 SITE_QOS=
 
@@ -17,15 +18,15 @@ SITE_TIME=08:00:00         # limit; a job that reaches it stops in good order an
 SITE_STOP_SECONDS=120      # before the limit: 25 s for segmenting, a step, a validation and a checkpoint for training; as much again as Slurm
                            # may be late
 SITE_MAX_RESTARTS=20       # after as many the job ends with 75 instead of being queued again
-SITE_OPTIONS=()            # further options of sbatch, such as (--exclusive --constraint=avx512)
+SITE_OPTIONS=()            # further options of sbatch, such as (--exclusive --constraint=avx512 --mail-type=FAIL,END --mail-user=you@site.org)
 
 SITE_SAMED=samed           # the program: on the path after site_setup, or with its folder; inside the container if there is one
-SITE_CONTAINER=()          # such as (apptainer exec --nv --bind /data /software/samed.sif)
+SITE_CONTAINER=()          # such as (apptainer exec --nv --bind /data /software/samed-cuda.sif)
 SITE_SCRATCH=              # a folder on every node's own disk, such as ${TMPDIR:-/tmp}; inputs are staged there
 
 SITE_LAUNCHER=srun         # or mpirun, where srun and MPI have no PMIx in common
 SITE_MPI=pmix              # srun --mpi=list
-SITE_SRUN_OPTIONS=()       # further options of srun
+SITE_SRUN_OPTIONS=()       # further options of srun, such as (--gpu-bind=none) where ranks do not see all GPUs of their node
 
 # Runs in each job and on the login node before samed does: modules, paths.
 site_setup() {

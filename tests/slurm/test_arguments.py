@@ -105,6 +105,23 @@ class Submit(unittest.TestCase):
             self.assertTrue(300 * 4 / at_once <= whole["seconds"] <= 303 * 4 / at_once, whole)
         self.assertTrue(all("--gpus-per-node=a100:4 " in call for call in self.handed_in()))
 
+    def test_site(self):
+        """What the site says reaches sbatch, and a report goes where no GPU is needed, if there is such a place."""
+        self.set_site("SITE_PARTITION=gpu SITE_ACCOUNT=radio SITE_QOS=long SITE_CPUS_PER_RANK=8 SITE_MEMORY_PER_NODE=32G SITE_GPUS_PER_NODE=2")
+        self.set_site("SITE_OPTIONS=(--constraint='a|b' --comment='two words')")
+        output = self.submit("study", self.out, "--sam", "f").stdout
+        for call in self.handed_in():
+            self.assertIn("--partition=gpu --account=radio --qos=long --cpus-per-task=8 --mem=32G --gpus-per-node=2 --constraint=a|b --comment=two words", call)
+        self.assertTrue(output.endswith(f"progress  {SLURM}/submit --status {self.out}\n"), output)
+        self.assertIn("progress", self.submit("--train", "store", self.out, "--sam", "f").stdout)
+        self.set_site("SITE_REPORT_PARTITION=cpu")
+        self.submit("study", self.out, "--sam", "f")
+        segment, evaluate = self.handed_in()[-2:]
+        self.assertIn("--partition=gpu --account=radio --qos=long --cpus-per-task=8 --mem=32G --gpus-per-node=2 ", segment)
+        self.assertIn("--partition=cpu --account=radio --qos=long --cpus-per-task=8 --mem=32G --constraint", evaluate)
+        self.set_site("SITE_GPUS_PER_NODE=a100")
+        self.assertIn("expected a number or TYPE:NUMBER", self.submit("study", self.out, "--sam", "f", code=2).stderr)
+
     def test_inside_another_job(self):
         """As from the shell of an interactive job: nothing of that job reaches the new one."""
         self.env.update(SLURM_JOB_ID="3", SLURM_ARRAY_TASK_ID="5", SLURM_CPUS_PER_TASK="1", SLURM_MEM_PER_CPU="100", SLURM_CONF="there")
