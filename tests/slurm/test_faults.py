@@ -85,6 +85,9 @@ class Faults(unittest.TestCase):
 
     def test_usr1_before_the_limit(self):
         job = self.start()
+        status = cluster.command(os.path.join(cluster.SLURM, "submit"), "--status", self.out, env=self.env, code=75)
+        self.assertRegex(status, f"(^|[^0-9])([1-9]|1[0-7]) of {CASES} done")
+        self.assertRegex(status, f" {job.id} +samed-segment +RUNNING ")
         job.stop_in_good_order()
         cluster.let_go(self.held)
         job.until(lambda f: f["Restarts"] == "1" and f["JobState"] == "PENDING", "being queued again")

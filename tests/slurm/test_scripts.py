@@ -124,10 +124,17 @@ class Segmentation(unittest.TestCase):
         samed.write_nifti(os.path.join(broken, "short.nii"), (4, 4, 4))  # voxels are missing
         process = subprocess.run([os.path.join(cluster.SLURM, "submit"), broken, *arguments[1:]], env=env, capture_output=True, text=True, check=False)
         self.assertEqual((process.returncode, process.stderr.count("to start at")), (3, 2), process.stderr)
-        for job in cluster.segment(env, self.folder, self.out).values():
+        jobs = cluster.segment(cluster.site(SITE_OPTIONS="(--hold)"), self.folder, self.out).values()
+        status = cluster.command(os.path.join(cluster.SLURM, "submit"), "--status", self.out, env=env, code=75)
+        self.assertIn("nothing has begun yet", status)
+        self.assertEqual(status.count("PENDING"), 2, status)
+        for job in jobs:
+            cluster.command("scontrol", "release", job.id)
+        for job in jobs:
             job.end()
         status = cluster.command(os.path.join(cluster.SLURM, "submit"), "--status", self.out, env=env)
         self.assertIn("6 of 6 done", status)
+        self.assertIn("no job of this folder is queued", status)
 
 
 class Training(unittest.TestCase):
