@@ -41,8 +41,15 @@ class Segmentation(unittest.TestCase):
         self.check_maps()
         jobs["evaluate"].end()
         self.assertIn("6 of 6 done", read(self.out, "slurm", "status.txt"))
-        again = cluster.segment(env, self.folder, self.out)["segment"].end()
-        self.assertIn("6 of them done before", again.log())
+        self.assertIn("6 of them done before", self.by_hand(env).end().log())
+
+    def by_hand(self, env):
+        """The script itself, from the root of the source tree."""
+        log = os.path.join(self.out, "by.hand.log")
+        id_ = cluster.command("sbatch", "--parsable", "--nodes=2", "--ntasks-per-node=2", f"--output={log}", "slurm/segment.sbatch",
+                              self.out, "-i", os.path.join(self.folder, "imagesTr"), *samed.weights(self.folder), "--image-size", samed.SIZE,
+                              env=env, cwd=os.environ["SAMED_SOURCE"])
+        return cluster.Job(id_.strip(), log)
 
     def test_array_of_shards_then_the_report(self):
         env = cluster.site(SITE_NODES=1)
