@@ -298,4 +298,4 @@ class AnotherUser(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    cluster.run_tests(3)
+    cluster.run_tests(4)

@@ -152,6 +152,7 @@ class Training(unittest.TestCase):
         samed.check(samed.run("phantom", "-q", "-o", folder, "--cases", 0, "--weights", "tiny"))
         samed.check(samed.run("prepare", "-q", "-i", folder, "-o", cls.store, "--folds", 4, "--fold", 0, "--size", 64))
         cls.options = ["--sam", os.path.join(folder, "sam_tiny.pth"), *TRAINING]
+        cls.weights = {steps: cls.train_without_slurm(steps) for steps in (3, 12)}
 
     def setUp(self):
         self.out = samed.path(self.id())
@@ -183,11 +184,14 @@ class Training(unittest.TestCase):
         self.assertEqual(self.steps(), list(range(1, 13)))
         self.check_weights(12)
 
+    @classmethod
+    def train_without_slurm(cls, steps):
+        plain = samed.path(f"plain{steps}")
+        samed.check(samed.run("train", "-q", "-d", cls.store, "-o", plain, "--threads", 1, *cls.options, "--steps", steps))
+        return samed.digest(os.path.join(plain, "adapter.pth"))
+
     def check_weights(self, steps):
-        """The last ones are those of a run without Slurm."""
-        plain = f"{self.out}.plain"
-        samed.check(samed.run("train", "-q", "-d", self.store, "-o", plain, "--threads", 1, *self.options, "--steps", steps))
-        self.assertEqual(samed.digest(os.path.join(self.out, "adapter.pth")), samed.digest(os.path.join(plain, "adapter.pth")))
+        self.assertEqual(samed.digest(os.path.join(self.out, "adapter.pth")), self.weights[steps])
 
     def test_two_nodes(self):
         self.assertIn("2 ranks on 2 hosts", self.submit(3).end().log())
@@ -235,4 +239,4 @@ class Evaluation(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    cluster.run_tests(2)
+    cluster.run_tests(4)
