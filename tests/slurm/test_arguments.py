@@ -122,6 +122,13 @@ class Submit(unittest.TestCase):
         self.set_site("SITE_GPUS_PER_NODE=a100")
         self.assertIn("expected a number or TYPE:NUMBER", self.submit("study", self.out, "--sam", "f", code=2).stderr)
 
+    def test_stop_file_of_an_earlier_job_is_told(self):
+        self.assertEqual(self.submit("--train", "store", self.out, "--sam", "f").stderr, "")
+        with open(os.path.join(self.out, "slurm", "stop"), "w", encoding="utf-8"):
+            pass
+        self.assertIn("slurm/stop is there", self.submit("--train", "store", self.out, "--sam", "f").stderr)
+        self.assertEqual(len(self.handed_in()), 2)
+
     def test_inside_another_job(self):
         """As from the shell of an interactive job: nothing of that job reaches the new one."""
         self.env.update(SLURM_JOB_ID="3", SLURM_ARRAY_TASK_ID="5", SLURM_CPUS_PER_TASK="1", SLURM_MEM_PER_CPU="100", SLURM_CONF="there")
