@@ -57,6 +57,9 @@ class Segmentation(unittest.TestCase):
         jobs["evaluate"].end()
         self.check_maps()
         self.assertEqual(sorted(n for n in os.listdir(self.out) if n.startswith("shard")), ["shard-1of3", "shard-2of3", "shard-3of3"])
+        arguments = [os.path.join(cluster.SLURM, "submit"), "study", f"{self.out}.large", "--sam", "f", "--array", "1001"]
+        process = subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=60, check=False)
+        self.assertIn("segment.sbatch is not submitted; an array may have 1000 jobs here", samed.check(process, 1).stderr)
 
     def test_list_scratch_and_reference(self):
         """A table of cases; inputs staged to the nodes' own /tmp; then the comparison, which is the same as without Slurm."""
