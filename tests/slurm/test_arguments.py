@@ -131,12 +131,15 @@ class Submit(unittest.TestCase):
 
     def test_inside_another_job(self):
         """As from the shell of an interactive job: nothing of that job reaches the new one."""
-        self.env.update(SLURM_JOB_ID="3", SLURM_ARRAY_TASK_ID="5", SLURM_CPUS_PER_TASK="1", SLURM_MEM_PER_CPU="100", SLURM_CONF="there")
         with open(os.path.join(self.folder, "sbatch"), "a", encoding="utf-8") as stream:
-            stream.write(f"env >'{self.folder}/environment'\n")
-        self.submit("study", self.out, "--sam", "f")
-        with open(os.path.join(self.folder, "environment"), encoding="utf-8") as stream:
-            self.assertEqual([line for line in stream if line.startswith("SLURM_")], ["SLURM_CONF=there\n"])
+            stream.write(f"env | grep ^SLURM_ | sort >'{self.folder}/environment'\n")
+        self.env.update(SLURM_CONF="there", SLURM_MPI_TYPE="pmix_v4")  # the user's own
+        for own, kept in (({}, "SLURM_CONF=there\nSLURM_MPI_TYPE=pmix_v4\n"),
+                          ({"SLURM_JOB_ID": "3", "SLURM_ARRAY_TASK_ID": "5", "SLURM_CPUS_PER_TASK": "1"}, "SLURM_CONF=there\n")):
+            self.env.update(own)
+            self.submit("study", self.out, "--sam", "f")
+            with open(os.path.join(self.folder, "environment"), encoding="utf-8") as stream:
+                self.assertEqual(stream.read(), kept)
 
 
 class Ranks(unittest.TestCase):
