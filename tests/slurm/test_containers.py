@@ -24,6 +24,10 @@ def output(*command, **options):
     return samed.check(process).stdout
 
 
+def project_version():
+    return re.findall(r"^project\(samed VERSION ([\d.]+)", read(SOURCE, "CMakeLists.txt"), re.M)[0]
+
+
 def copies_of_dockerfile(text):
     """{(what, where to)} of the COPY lines that take something from the source tree."""
     found = set()
@@ -66,6 +70,22 @@ class Images(unittest.TestCase):
         self.assertEqual(arguments, sorted(re.findall(r"^ARG (.*)$", self.dockerfile, re.M)))
         settings = re.findall(r"^ENV (.*)$", self.dockerfile, re.M)[0].split()
         self.assertEqual([f"export {setting}" for setting in settings], self.sections["environment"][0])
+        self.assertEqual(runs[2], self.sections["test"][0])
+        labels = re.findall(r"^LABEL (.*)$", self.dockerfile, re.M)[0].split()
+        self.assertEqual([label.replace("=", " ") for label in labels], self.sections["labels"][0])
+        self.assertIn(f"org.opencontainers.image.version={project_version()}", labels)
+
+    def test_check_of_an_image(self):
+        """Two ranks make a label map; a program that makes none, without a word, is refused."""
+        script, bare = os.path.join(SLURM, "container", "check.sh"), samed.path("bare")
+        path = f"{os.path.dirname(samed.PROGRAM)}:{os.environ['PATH']}"
+        self.assertRegex(output("sh", script, env=samed.environment(with_mpi=True, PATH=path)), "^samed [0-9.]+\n$")
+        os.makedirs(bare)
+        with open(os.path.join(bare, "samed"), "w", encoding="utf-8") as stream:
+            stream.write("#!/bin/sh\n")
+        os.chmod(os.path.join(bare, "samed"), 0o755)
+        environment = samed.environment(with_mpi=True, PATH=f"{bare}:{os.environ['PATH']}")
+        self.assertEqual(subprocess.run(["sh", script], env=environment, capture_output=True, timeout=60, check=False).returncode, 1)
 
     def test_packages_hold_all_libraries(self):
         """As in an image, for this build."""
@@ -114,7 +134,7 @@ class Packages(unittest.TestCase):
 
     def test_modulefile(self):
         """With Environment Modules it puts the program on the path; with Tcl alone its syntax is looked at."""
-        version = re.findall(r"^project\(samed VERSION ([\d.]+)", read(SOURCE, "CMakeLists.txt"), re.M)[0]
+        version = project_version()
         file = os.path.join(SLURM, "modulefiles", "samed", version)
         self.assertIn(f"set version {version}\n", read(file))
         if not shutil.which("tclsh"):
