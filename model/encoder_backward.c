@@ -167,28 +167,39 @@ static io_status derive_mlp(model_trainer *trainer, int i, const block_saved *sa
     return normalize_back(trainer, dx, dnormed, saved->mid, &block->norm2, trainer->config.width, MODEL_ADD);
 }
 
-/* dx += the gradient of the attention, and that of LoRA; in the first block with LoRA nobody asks for dx any more. */
+/* LoRA on q, v and k, whose input is the normed rows; dnormed without data: nobody asks for it. */
+static io_status derive_lora(model_trainer *trainer, int i, const block_saved *saved, model_rows dnormed)
+{
+    const train_temporary *temporary = &trainer->temporary;
+
+    IO_TRY(normalize(trainer, temporary->normed, saved->x, &trainer->frozen.encoder.blocks[i].norm1, trainer->config.width));
+    for (int p = 0; p < TRAIN_O; p++)
+        IO_TRY(model_train_lora_backward(&trainer->run, &trainer->lora[i][p], dnormed, get_part(trainer, temporary->dqkv, p), saved->low[p],
+                                         temporary->normed, temporary->low, train_count_pixels(trainer)));
+    return IO_OK;
+}
+
+/* dx += the gradient of the attention, and that of LoRA; in the first block with LoRA nobody asks for dx any more, nor for anything below
+ * the output projection if LoRA is there alone. */
 static io_status derive_attention(model_trainer *trainer, int i, const block_saved *saved)
 {
     const model_run *run = &trainer->run;
     const model_block *block = &trainer->frozen.encoder.blocks[i];
     const train_temporary *temporary = &trainer->temporary;
     const int N = train_count_pixels(trainer), C = trainer->config.width, G = trainer->config.image_size / trainer->config.patch;
-    const bool is_last = i == trainer->first_block;
-    const model_rows dnormed = is_last ? (model_rows){0} : temporary->dnormed;
+    const bool is_last = i == trainer->first_block, is_output_only = is_last && !train_has_inner_lora(trainer, i);
+    const model_rows nothing = {0}, dattended = is_output_only ? nothing : temporary->dattended;
 
-    IO_TRY(multiply_back(trainer, temporary->dattended, temporary->dx, &block->proj));
-    IO_TRY(model_train_lora_backward(run, &trainer->lora[i][TRAIN_O], temporary->dattended, temporary->dx, saved->low[TRAIN_O],
-                                     saved->attended, temporary->low, N));
-    IO_TRY(run->ops->attention_backward(run->backend, temporary->dqkv, temporary->dattended, saved->qkv, saved->attended, saved->log_sum,
+    if (!is_output_only) IO_TRY(multiply_back(trainer, dattended, temporary->dx, &block->proj));
+    IO_TRY(model_train_lora_backward(run, &trainer->lora[i][TRAIN_O], dattended, temporary->dx, saved->low[TRAIN_O], saved->attended,
+                                     temporary->low, N));
+    if (is_output_only) return IO_OK;
+    IO_TRY(run->ops->attention_backward(run->backend, temporary->dqkv, dattended, saved->qkv, saved->attended, saved->log_sum,
                                         block->relpos, 1, G));
-    IO_TRY(normalize(trainer, temporary->normed, saved->x, &block->norm1, C));
-    if (!is_last) IO_TRY(multiply_back(trainer, dnormed, temporary->dqkv, &block->qkv));
-    for (int p = 0; p < TRAIN_O; p++)
-        IO_TRY(model_train_lora_backward(run, &trainer->lora[i][p], dnormed, get_part(trainer, temporary->dqkv, p), saved->low[p],
-                                         temporary->normed, temporary->low, N));
-    if (is_last) return IO_OK;
-    return normalize_back(trainer, temporary->dx, dnormed, saved->x, &block->norm1, C, MODEL_ADD);
+    if (is_last) return derive_lora(trainer, i, saved, nothing);
+    IO_TRY(multiply_back(trainer, temporary->dnormed, temporary->dqkv, &block->qkv));
+    IO_TRY(derive_lora(trainer, i, saved, temporary->dnormed));
+    return normalize_back(trainer, temporary->dx, temporary->dnormed, saved->x, &block->norm1, C, MODEL_ADD);
 }
 
 io_status model_train_encoder_backward(model_trainer *trainer, train_saved *saved)

@@ -143,17 +143,19 @@ static double count_encoder(const model_trainer *trainer, int first, double atte
     return flop;
 }
 
-/* The way back has as many products as the way there, but five in attention for two; the first block with LoRA asks for nothing below qkv.
- */
+/* The way back has as many products as the way there, but five in attention for two; the first block with LoRA asks for nothing below qkv,
+ * and for nothing below the output projection if LoRA is there alone. */
 static double count_encoder_back(const model_trainer *trainer)
 {
     const model_config *config = &trainer->config;
     const double C = config->width, N = train_count_pixels(trainer);
     const int first = trainer->first_block;
+    double unasked;
 
     if (first == config->depth) return 0;
-    return count_encoder(trainer, first, trainer->options.recompute ? 3.5 : 2.5) - 6 * N * C * C -
-           (first == 0 ? model_flop_patch(config) : 0) +
+    unasked = 6 * N * C * C;
+    if (!train_has_inner_lora(trainer, first)) unasked += 2 * N * C * C + 2.5 * model_flop_attention(config, config->is_global[first]);
+    return count_encoder(trainer, first, trainer->options.recompute ? 3.5 : 2.5) - unasked - (first == 0 ? model_flop_patch(config) : 0) +
            (trainer->options.recompute ? (config->depth - first) * 2 * N * C * (4 * C + config->mlp_width) : 0);
 }
 

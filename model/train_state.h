@@ -142,6 +142,12 @@ static inline int train_count_pixels(const model_trainer *trainer) /* N */
     return G * G;
 }
 
+/* Has block i LoRA on q, v or k? */
+static inline bool train_has_inner_lora(const model_trainer *trainer, int i)
+{
+    return trainer->lora[i][TRAIN_Q].a || trainer->lora[i][TRAIN_V].a || trainer->lora[i][TRAIN_K].a;
+}
+
 static inline int train_count_tokens(const model_trainer *trainer) /* T */
 {
     return trainer->config.n_channels + 1;
