@@ -95,4 +95,18 @@ value.backward()
 store("loss", logits=logits, labels=labels.reshape(-1), dlogits=logits.grad, value=value.reshape(1))
 optimize("adamw", lambda p: torch.optim.AdamW(p, lr=0.005, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1))
 optimize("sgd", lambda p: torch.optim.SGD(p, lr=0.005, momentum=0.9, weight_decay=1e-4))
+derive("masks", lambda hyper, features: hyper @ features.T, hyper=rounded(5, 7), features=rounded(33, 7))
+
+
+def upscale(input, weight, bias):
+    """A transposed convolution of 2x2 and stride 2, 3x3 pixels of 6 channels to 6x6 of 5; rows are pixels, the taps lie outside the channels."""
+    kernel = weight.reshape(2, 2, 5, 6).permute(3, 2, 0, 1)
+    return F.conv_transpose2d(input.T.reshape(1, 6, 3, 3), kernel, bias, stride=2).reshape(5, 36).T
+
+
+derive("upscale", upscale, input=rounded(9, 6), weight=rounded(20, 6), bias=rounded(5))
+kernel = rounded(6, 5, 3, 3)
+derive("conv3x3", lambda input: F.conv2d(input.reshape(2, 4, 4, 5).permute(0, 3, 1, 2), kernel, padding=1).permute(0, 2, 3, 1).reshape(32, 6),
+       input=rounded(32, 5))
+store("conv3x3", weight=kernel)
 save_file(vectors, "ops_backward.safetensors", metadata={"made by": "make_ops_backward.py, torch " + torch.__version__})

@@ -161,6 +161,72 @@ static void compare_layernorm(const model_device *device, const io_tensors *vect
     free_memory(device, gamma);
 }
 
+static void compare_masks(const model_device *device, const io_tensors *vectors, const pytorch_case *self)
+{
+    const int K = self->sizes[0], n = self->sizes[1], C = self->sizes[2];
+    float *hyper = upload_vector(device, vectors, self, "hyper"), *features = upload_vector(device, vectors, self, "features");
+    float *dout = upload_vector(device, vectors, self, "dout"), *dhyper = create_zeros(device, (size_t)(K * C));
+    float *dfeatures = create_zeros(device, (size_t)(n * C));
+
+    check_ok(device->ops->masks_backward(device->backend, as_rows(dhyper, C), as_rows(dfeatures, C), dout, as_rows(hyper, C),
+                                         as_rows(features, C), 1, K, n, C));
+    check_vector(device, vectors, self, "dhyper", dhyper);
+    check_vector(device, vectors, self, "dfeatures", dfeatures);
+    free_memory(device, hyper);
+    free_memory(device, features);
+    free_memory(device, dout);
+}
+
+/* A transposed convolution as the decoder has it: a product, unfolded, the bias added to its pixels. */
+static void compare_upscale(const model_device *device, const io_tensors *vectors, const pytorch_case *self)
+{
+    const int G = self->sizes[0], n_in = self->sizes[1], n_out = self->sizes[2], M = G * G;
+    const size_t n_weight = (size_t)(4 * n_out * n_in);
+    float *in = upload_vector(device, vectors, self, "input"), *dout = upload_vector(device, vectors, self, "dout");
+    float *weight = upload_vector(device, vectors, self, "weight"), *dtaps = create_zeros(device, (size_t)(M * 4 * n_out));
+    float *din = create_zeros(device, (size_t)(M * n_in)), *dweight = create_zeros(device, n_weight);
+    float *dbias = create_zeros(device, (size_t)n_out), *zeros = calloc(n_weight, sizeof *zeros);
+    model_matrix *transposed;
+
+    check_ok(device->ops->matrix_create(device->backend, n_in, 4 * n_out, zeros, MODEL_F32, &transposed));
+    check_ok(device->ops->matrix_update(device->backend, transposed, weight, true));
+    check_ok(device->ops->linear_backward(device->backend, NULL, dbias, as_rows(dout, n_out), as_rows(NULL, 0), 4 * M, n_out, n_in));
+    check_ok(device->ops->unfold_backward(device->backend, as_rows(dtaps, 4 * n_out), as_rows(dout, n_out), 1, G, n_out));
+    check_ok(device->ops->linear_forward(device->backend, as_rows(din, n_in), as_rows(dtaps, 4 * n_out), transposed, NULL, MODEL_STORE, M));
+    check_ok(
+        device->ops->linear_backward(device->backend, dweight, NULL, as_rows(dtaps, 4 * n_out), as_rows(in, n_in), M, 4 * n_out, n_in));
+    check_vector(device, vectors, self, "dinput", din);
+    check_vector(device, vectors, self, "dweight", dweight);
+    check_vector(device, vectors, self, "dbias", dbias);
+    device->ops->matrix_free(device->backend, &transposed);
+    free_memory(device, in);
+    free_memory(device, dout);
+    free_memory(device, weight);
+    free_memory(device, dtaps);
+    free(zeros);
+}
+
+/* The way back through a frozen 3x3 convolution is one with the channels exchanged and the taps turned by half a circle. */
+static void compare_conv3x3(const model_device *device, const io_tensors *vectors, const pytorch_case *self)
+{
+    const int B = self->sizes[0], G = self->sizes[1], n_in = self->sizes[2], n_out = self->sizes[3];
+    size_t n;
+    float *weight = read_vector(vectors, self, "weight", &n), *turned = malloc(n * sizeof *turned);
+    float *dout = upload_vector(device, vectors, self, "dout"), *din = create_zeros(device, (size_t)(B * G * G * n_in));
+    model_matrix *transposed;
+
+    for (int o = 0; o < n_out; o++)
+        for (int i = 0; i < n_in; i++)
+            for (int tap = 0; tap < 9; tap++) turned[(i * 9 + tap) * n_out + o] = weight[(o * n_in + i) * 9 + 8 - tap];
+    check_ok(device->ops->matrix_create(device->backend, n_in, 9 * n_out, turned, MODEL_F32, &transposed));
+    check_ok(device->ops->conv3x3_forward(device->backend, as_rows(din, n_in), as_rows(dout, n_out), transposed, B, G, n_out));
+    check_vector(device, vectors, self, "dinput", din);
+    device->ops->matrix_free(device->backend, &transposed);
+    free_memory(device, dout);
+    free(weight);
+    free(turned);
+}
+
 static void compare_cross(const model_device *device, const io_tensors *vectors, const pytorch_case *self)
 {
     const int n_q = self->sizes[0], n_k = self->sizes[1], I = self->sizes[2], heads = self->sizes[3];
@@ -239,6 +305,9 @@ static const pytorch_case cases[] = {
     {"loss", compare_loss, {4, 100}},
     {"adamw", compare_optimizer, {37, 3, 0}},
     {"sgd", compare_optimizer, {37, 3, 1}},
+    {"masks", compare_masks, {5, 33, 7}},
+    {"upscale", compare_upscale, {3, 6, 5}},
+    {"conv3x3", compare_conv3x3, {2, 4, 5, 6}},
 };
 
 static void run_cases(void **state)
