@@ -75,7 +75,7 @@ static void add_point(curve *c, double step, double value)
     c->values[c->n++] = value;
 }
 
-/* Long runs are thinned to every k-th step. */
+/* Long runs are thinned to every k-th step and the last one. */
 static io_status read_curve(const table *t, const char *name, curve *out)
 {
     const size_t every = t->n_lines / MAX_POINTS + 1;
@@ -86,7 +86,8 @@ static io_status read_curve(const table *t, const char *name, curve *out)
     IO_TRY(io_alloc(t->n_lines, sizeof *out->steps, (void **)&out->steps));
     IO_TRY(io_alloc(t->n_lines, sizeof *out->values, (void **)&out->values));
     for (size_t i = 0; i < t->n_lines && column >= 0; i++, line = strchr(line + 1, '\n'))
-        if (i % every == 0 && read_field(line + 1, 0, &step) && read_field(line + 1, column, &value)) add_point(out, step, value);
+        if ((i % every == 0 || i + 1 == t->n_lines) && read_field(line + 1, 0, &step) && read_field(line + 1, column, &value))
+            add_point(out, step, value);
     return IO_OK;
 }
 
