@@ -50,7 +50,8 @@ static const struct argp_option options_table[] = {
     {"output", 'o', "FOLDER", 0, "checkpoints, adapters, tables; started again, the run goes on from its newest checkpoint", 1},
     {"sam", KEY_SAM, "FILE", 0, "SAM's weights", 1},
     {"dry-run", 'n', 0, 0, "check everything, print the plan, memory and disk; train nothing and write nothing", 1},
-    {"adapter-init", KEY_ADAPTER, "FILE", 0, "start from this adapter (default: as SAMed starts from SAM)", 1},
+    {"init", KEY_ADAPTER, "FILE", 0, "start from this adapter (default: as SAMed starts from SAM)", 1},
+    {"adapter-init", KEY_ADAPTER, "FILE", OPTION_HIDDEN, "what --init was called", 1},
     {0, 0, 0, 0, "What is trained:", 2},
     {"layout", KEY_LAYOUT, "samed|samed_s", 0, "the decoder in full (default), or by LoRA", 2},
     {"rank", KEY_RANK, "N", 0, "rank of LoRA (default 4)", 2},
@@ -229,7 +230,7 @@ static const char *find_fault(const train_options *o)
     if (o->last_block >= 0 && o->model.projections == 0) return "--blocks and --lora none exclude each other";
     if (!o->sam) return "no weights; give --sam FILE (for example sam_vit_b_01ec64.pth)";
     if (o->jitter > 0 && !o->augment) return "--jitter and --no-augment exclude each other";
-    if (o->patience > 0 && o->validate_every == 0) return "--patience needs validation";
+    if (o->patience > 0 && o->validate_every == 0) return "--patience needs validation; leave --validate-every 0 out";
     return NULL;
 }
 

@@ -244,7 +244,7 @@ class Train(Folders):
             self.assertEqual((about["kind"], about["lora_rank"], about["classes_with_background"]), ("adapter", 2, 3))
             samed.check(samed.run("segment", "-q", "-i", os.path.join(study(), "imagesTr"), "-o", self.out(layout + ".maps"), "--image-size", 64,
                                   "--sam", os.path.join(study(), "sam_tiny.pth"), "--adapter", os.path.join(out, "adapter.safetensors")))
-            samed.check(train(again, "--steps", 1, "--adapter-init", os.path.join(out, "adapter.pth")))
+            samed.check(train(again, "--steps", 1, "--init", os.path.join(out, "adapter.pth")))
             self.assertNotEqual(weights_of(again)["adapter.pth"], weights_of(out)["adapter.pth"])
 
     def test_the_loss_falls(self):
