@@ -54,6 +54,12 @@ static bool agree_ranks(void *context, io_status *status)
     return job_all_ok(&run->world, status, NULL);
 }
 
+static bool is_asked(void *context)
+{
+    (void)context;
+    return job_stop_asked();
+}
+
 /* ---- what is opened ---- */
 
 static io_status open_store(train_run *run)
@@ -141,8 +147,13 @@ static io_status open_steps(train_run *run)
                                   .sum = sum_ranks,
                                   .sums_device_memory = run->world.size == 1 || job_comm_takes_device_memory(),
                                   .agree = agree_ranks,
+                                  .is_stopped = is_asked,
                                   .context = run};
     IO_TRY(pipe_train_create(run->device, run->trainer, run->dataset, &run->workers, &options, &run->train));
+    if (o->patience > 0 && !has_held_out(run->store))
+        return IO_FAIL(IO_ERR_ARGUMENT,
+                       "--patience %lld, but no case of %s is held out to validate on; run samed prepare with --folds or --val",
+                       (long long)o->patience, o->store);
     if (o->validate_every == 0 || (o->validate_every < 0 && !has_held_out(run->store))) return IO_OK;
     return pipe_validator_create(run->store, run->device, run->trainer, &run->validator);
 }
@@ -209,6 +220,16 @@ static io_status mark_done(const train_run *run, int exit_code)
     return status;
 }
 
+/* From the thread that watches for signals: mpirun kills in less than a second, and a step may take longer. The steps since the newest
+ * checkpoint are lost, nothing else. */
+static void hurry(void *argument)
+{
+    const train_run *run = argument;
+
+    (void)job_train_log_exit(run, JOB_EXIT_STOPPED);
+    job_lock_remove(run->lock);
+}
+
 /* Collective. */
 static int train(train_run *run)
 {
@@ -222,9 +243,14 @@ static int train(train_run *run)
     if (run->world.rank == 0) job_train_plan_tell(run);
     if (run->world.rank == 0) status = job_train_log_open(run);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
+    if (run->world.rank == 0) job_stop_watch(hurry, run);
     status = job_train_loop(run, &exit_code);
-    if (run->world.rank == 0) job_train_log_ended(run, status == IO_OK ? exit_code : JOB_EXIT_RUN);
-    if (status == IO_OK && run->world.rank == 0) status = mark_done(run, exit_code);
+    job_stop_unwatch();
+    if (run->world.rank == 0) {
+        const io_status ended = job_train_log_ended(run, status == IO_OK ? exit_code : JOB_EXIT_RUN);
+        if (status == IO_OK) status = ended;
+        if (status == IO_OK) status = mark_done(run, exit_code);
+    }
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     return job_exit_leave(&run->world, status, status == IO_OK ? exit_code : JOB_EXIT_RUN);
 }

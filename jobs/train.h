@@ -75,6 +75,8 @@ typedef struct train_run {
     pipe_validator *validator; /* NULL without validation */
     char *settings;
     pipe_checkpoint state;
+    int64_t saved_step;                      /* that of the newest checkpoint, 0 for none */
+    bool is_unsaved, is_save_due;            /* since then something was done; the next step is to save what it begins with */
     int64_t epoch_steps, n_steps, max_steps; /* of an epoch, to do in all, of the whole schedule */
     train_log log;
 } train_run;
@@ -101,9 +103,11 @@ io_status job_train_log_open(train_run *run);
 void job_train_log_close(train_run *run);
 io_status job_train_log_step(train_run *run, const pipe_step *step);
 io_status job_train_log_validation(train_run *run, const pipe_validation *validation);
-/* A checkpoint was written; the run has ended. */
+/* A checkpoint was written. */
 void job_train_log_saved(const train_run *run);
-void job_train_log_ended(const train_run *run, int exit_code);
+/* The run has ended: with run.json, whose end any thread may write. */
+io_status job_train_log_ended(const train_run *run, int exit_code);
+io_status job_train_log_exit(const train_run *run, int exit_code);
 /* Takes the bar away so that a line can be printed. */
 void job_train_log_clear(train_run *run);
 

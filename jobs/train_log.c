@@ -83,8 +83,8 @@ static io_status print_header(const train_run *run, char **out)
     return IO_OK;
 }
 
-/* What samed status needs beside the tables. */
-static io_status write_run(const train_run *run)
+/* What samed status needs beside the tables, and how the run ended; exit_code -1: it has not. */
+static io_status write_run(const train_run *run, int exit_code)
 {
     io_status status = IO_OK;
     io_json *root = NULL;
@@ -95,13 +95,22 @@ static io_status write_run(const train_run *run)
     IO_TRY_GOTO(status, done, io_json_put_number(root, "ranks", run->world.size));
     IO_TRY_GOTO(status, done, io_json_put_number(root, "steps", (double)run->n_steps));
     IO_TRY_GOTO(status, done, io_json_put_number(root, "steps_of_epoch", (double)run->epoch_steps));
-    IO_TRY_GOTO(status, done, io_json_put_number(root, "first_step", (double)run->state.step));
+    IO_TRY_GOTO(status, done, io_json_put_number(root, "first_step", (double)run->log.first));
+    if (exit_code >= 0) {
+        IO_TRY_GOTO(status, done, io_json_put_number(root, "last_step", (double)run->state.step));
+        IO_TRY_GOTO(status, done, io_json_put_number(root, "exit", exit_code));
+    }
     IO_TRY_GOTO(status, done, io_path_join(run->options->output, "run.json", &path));
     status = io_json_write(root, path);
 done:
     io_free(&path);
     io_json_free(&root);
     return status;
+}
+
+io_status job_train_log_exit(const train_run *run, int exit_code)
+{
+    return write_run(run, exit_code);
 }
 
 io_status job_train_log_open(train_run *run)
@@ -111,8 +120,9 @@ io_status job_train_log_open(train_run *run)
 
     run->log.started = run->log.shown = run->log.step_started = job_time_now();
     run->log.first = run->state.step;
-    IO_TRY(write_run(run));
-    IO_TRY(open_table(run, "log.csv", "step,epoch,slices,loss,ce,dice,lr,gradient_norm,seconds\n", &run->log.steps));
+    IO_TRY(write_run(run, -1));
+    IO_TRY(
+        open_table(run, "log.csv", "step,epoch,slices,loss,ce,dice,lr,gradient_norm,seconds,sum_seconds,wait_seconds\n", &run->log.steps));
     if (!run->validator) return IO_OK;
     status = print_header(run, &header);
     if (status == IO_OK) status = open_table(run, "validation.csv", header, &run->log.validations);
@@ -139,14 +149,15 @@ static void show_step(train_run *run, const pipe_step *step, double now)
 {
     const bool is_terminal = isatty(STDERR_FILENO), is_last = step->number == run->n_steps;
     const double per_step = (now - run->log.started) / (double)(step->number - run->log.first);
-    char left[32], line[256];
+    char left[32], sums[64] = "", line[320];
 
     if (run->options->verbosity < 0) return;
     if (now - run->log.shown < (is_terminal ? bar_every_s : line_every_s) && !is_last && run->options->verbosity == 0) return;
     job_duration_text(per_step * (double)(run->n_steps - step->number), left);
-    snprintf(line, sizeof line, "step %" PRId64 "/%" PRId64 ", epoch %u, loss %.4f (ce %.4f, dice %.4f), lr %.3g, %.2f s/step, %s left",
+    if (run->options->verbosity > 0) snprintf(sums, sizeof sums, ", sums %.1f ms, waited %.1f ms", 1e3 * step->sum_s, 1e3 * step->wait_s);
+    snprintf(line, sizeof line, "step %" PRId64 "/%" PRId64 ", epoch %u, loss %.4f (ce %.4f, dice %.4f), lr %.3g, %.2f s/step%s, %s left",
              step->number, run->n_steps, (unsigned)step->epoch + 1, step->loss.total, step->loss.ce, step->loss.dice, step->rate, per_step,
-             left);
+             sums, left);
     run->log.shown = now;
     if (!is_terminal || is_last || run->options->verbosity > 0) {
         io_log(IO_LOG_INFO, "%s", line);
@@ -177,6 +188,8 @@ static void print_step(const train_run *run, const pipe_step *step, double secon
     (void)io_json_put_number(event, "lr", step->rate);
     (void)io_json_put_number(event, "gradient_norm", step->norm);
     (void)io_json_put_number(event, "seconds", seconds);
+    (void)io_json_put_number(event, "sum_seconds", step->sum_s);
+    (void)io_json_put_number(event, "wait_seconds", step->wait_s);
     job_event_print(&event);
 }
 
@@ -184,8 +197,9 @@ io_status job_train_log_step(train_run *run, const pipe_step *step)
 {
     const double now = job_time_now();
 
-    fprintf(run->log.steps, "%" PRId64 ",%u,%d,%.9g,%.9g,%.9g,%.9g,%.9g,%.3f", step->number, (unsigned)step->epoch, step->n_slices,
-            step->loss.total, step->loss.ce, step->loss.dice, step->rate, step->norm, now - run->log.step_started);
+    fprintf(run->log.steps, "%" PRId64 ",%u,%d,%.9g,%.9g,%.9g,%.9g,%.9g,%.3f,%.4f,%.4f", step->number, (unsigned)step->epoch,
+            step->n_slices, step->loss.total, step->loss.ce, step->loss.dice, step->rate, step->norm, now - run->log.step_started,
+            step->sum_s, step->wait_s);
     IO_TRY(end_line(run->log.steps, "log.csv"));
     print_step(run, step, now - run->log.step_started);
     show_step(run, step, now);
@@ -222,17 +236,18 @@ void job_train_log_saved(const train_run *run)
     job_event_print(&event);
 }
 
-void job_train_log_ended(const train_run *run, int exit_code)
+io_status job_train_log_ended(const train_run *run, int exit_code)
 {
     io_json *event = job_event_create(run->options->json, "end");
 
-    if (!event) return;
+    if (!event) return write_run(run, exit_code);
     (void)io_json_put_number(event, "step", (double)run->state.step);
     (void)io_json_put_number(event, "best_step", (double)run->state.best_step);
     (void)io_json_put_number(event, "best_dsc", run->state.best_step > 0 ? run->state.best_dice : NAN);
     (void)io_json_put_number(event, "seconds", job_time_now() - run->log.started);
     (void)io_json_put_number(event, "exit", exit_code);
     job_event_print(&event);
+    return write_run(run, exit_code);
 }
 
 /* An organ without a value leaves its field empty. */

@@ -16,6 +16,11 @@ static size_t count_cases(const train_run *run, pipe_part part)
     return n;
 }
 
+static size_t count_bytes(const train_run *run)
+{
+    return pipe_train_summed_bytes(pipe_train_summed(run->train), model_trainer_config(run->trainer)->n_channels);
+}
+
 static void print_start(const train_run *run)
 {
     io_json *event = job_event_create(run->options->json, "start");
@@ -28,7 +33,7 @@ static void print_start(const train_run *run)
     (void)io_json_put_number(event, "steps", (double)run->n_steps);
     (void)io_json_put_number(event, "already_done", (double)run->state.step);
     (void)io_json_put_number(event, "trained_numbers", (double)pipe_train_summed(run->train));
-    (void)io_json_put_number(event, "bytes_per_step", (double)(pipe_train_summed(run->train) * sizeof(int64_t)));
+    (void)io_json_put_number(event, "bytes_per_step", (double)count_bytes(run));
     (void)io_json_put_number(event, "ranks", run->world.size);
     (void)io_json_put_text(event, "precision", job_precision_name(run->options->precision));
     (void)io_json_put_text(event, "output", run->options->output);
@@ -42,8 +47,8 @@ void job_train_plan_tell(const train_run *run)
     print_start(run);
     io_log(IO_LOG_INFO, "%u slices in %" PRId64 " steps of an epoch, %" PRId64 " steps in all; validation %s",
            (unsigned)pipe_dataset_count(run->dataset), run->epoch_steps, run->n_steps, run->validator ? "on the held-out cases" : "is off");
-    io_log(IO_LOG_INFO, "%zu numbers are trained; each step sums them, %zu bytes, over %d rank%s", n, n * sizeof(int64_t), run->world.size,
-           run->world.size == 1 ? "" : "s");
+    io_log(IO_LOG_INFO, "%zu numbers are trained; each step sums them and the loss, %zu bytes, over %d rank%s", n, count_bytes(run),
+           run->world.size, run->world.size == 1 ? "" : "s");
 }
 
 static void print_trained(const train_run *run)
@@ -56,7 +61,7 @@ static void print_trained(const train_run *run)
     job_train_blocks(run, blocks);
     printf("trained: the decoder %s", config->layout == MODEL_LAYOUT_SAMED_S ? "by LoRA" : "in full");
     if (*projections) printf(", the encoder by LoRA of rank %d on %s in blocks %s", config->lora_rank, projections, blocks);
-    printf(": %zu numbers; each step sums them, %zu bytes, over %d rank%s\n", n, n * sizeof(int64_t), run->world.size,
+    printf(": %zu numbers; each step sums them and the loss, %zu bytes, over %d rank%s\n", n, count_bytes(run), run->world.size,
            run->world.size == 1 ? "" : "s");
 }
 

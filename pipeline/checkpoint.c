@@ -2,6 +2,7 @@
 #include "pipeline/checkpoint.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +96,7 @@ static io_status print_metadata(const pipe_checkpoint *state, const char *settin
     IO_TRY_GOTO(status, done, put_integer(root, "step", state->step));
     IO_TRY_GOTO(status, done, put_integer(root, "best_step", state->best_step));
     IO_TRY_GOTO(status, done, io_json_put_text(root, "best_dice", number));
+    if (state->awaits_validation) IO_TRY_GOTO(status, done, io_json_put_text(root, "awaits_validation", "1"));
     IO_TRY_GOTO(status, done, io_json_put_text(root, "settings", settings));
     IO_TRY_GOTO(status, done, io_json_put_text(root, "settings_sha256", settings_sha256));
     IO_TRY_GOTO(status, done, io_json_put_text(root, "sha256", sha256));
@@ -147,19 +149,43 @@ static io_status remove_old(const char *folder, int64_t best_step, int n_kept)
     return status;
 }
 
+static io_status download_blocks(model_device *device, model_trainer *trainer, blocks *b)
+{
+    size_t n;
+
+    IO_TRY(allocate_blocks(trainer, b));
+    IO_TRY(device->ops->download(device->backend, b->weights, model_trainer_weights(trainer, &n), b->n_weights * sizeof *b->weights));
+    return device->ops->download(device->backend, b->moments, model_trainer_moments(trainer, &n), b->n_moments * sizeof *b->moments);
+}
+
+static io_status check_block(const char *name, const float *values, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(values[i]))
+            return IO_FAIL(IO_ERR_RANGE, "%s %zu of %zu is %g: the training has diverged, lower the learning rate", name, i, n,
+                           (double)values[i]);
+    return IO_OK;
+}
+
+io_status pipe_checkpoint_check(model_device *device, model_trainer *trainer)
+{
+    blocks b = {0};
+    io_status status = download_blocks(device, trainer, &b);
+
+    if (status == IO_OK) status = check_block("weight", b.weights, b.n_weights);
+    if (status == IO_OK) status = check_block("moment", b.moments, b.n_moments);
+    free_blocks(&b);
+    return status;
+}
+
 io_status pipe_checkpoint_write(const char *folder, const pipe_checkpoint *state, const char *settings, int n_kept, model_device *device,
                                 model_trainer *trainer)
 {
     io_status status = IO_OK;
     blocks b = {0};
     char *path = NULL, *metadata = NULL;
-    size_t n;
 
-    IO_TRY_GOTO(status, done, allocate_blocks(trainer, &b));
-    IO_TRY_GOTO(status, done,
-                device->ops->download(device->backend, b.weights, model_trainer_weights(trainer, &n), b.n_weights * sizeof *b.weights));
-    IO_TRY_GOTO(status, done,
-                device->ops->download(device->backend, b.moments, model_trainer_moments(trainer, &n), b.n_moments * sizeof *b.moments));
+    IO_TRY_GOTO(status, done, download_blocks(device, trainer, &b));
     IO_TRY_GOTO(status, done, print_metadata(state, settings, &b, &metadata));
     IO_TRY_GOTO(status, done, find_path(folder, state->step, &path));
     IO_TRY_GOTO(status, done, write_blocks(path, &b, metadata));
@@ -217,6 +243,7 @@ static io_status read_state(const char *path, const io_json *metadata, pipe_chec
 
     if (!get_integer(metadata, "step", &state->step) || !get_integer(metadata, "best_step", &state->best_step) || !dice)
         return IO_FAIL(IO_ERR_FORMAT, "%s: its metadata lack the step or the best validation", path);
+    state->awaits_validation = io_json_get_text(metadata, "awaits_validation") != NULL;
     state->best_dice = strtod(dice, &end);
     if (end == dice || *end) return IO_FAIL(IO_ERR_FORMAT, "%s: best_dice is '%s', which is no number", path, dice);
     return IO_OK;

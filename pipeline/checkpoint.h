@@ -15,10 +15,13 @@ typedef struct pipe_checkpoint {
     int64_t step;      /* done */
     int64_t best_step; /* with the highest mean DSC; 0 before the first validation */
     double best_dice;
+    bool awaits_validation; /* it was due, but the run was stopped before its end */
 } pipe_checkpoint;
 
 /* settings: text of "name=value" lines of everything that decides the weights; a checkpoint with other settings is not gone on from. */
 
+/* Weights and moments must be numbers before anything of a former state is overwritten: else IO_ERR_RANGE. */
+io_status pipe_checkpoint_check(model_device *device, model_trainer *trainer);
 /* Writes the checkpoint, then removes older ones but the last n_kept and the best. */
 io_status pipe_checkpoint_write(const char *folder, const pipe_checkpoint *state, const char *settings, int n_kept, model_device *device,
                                 model_trainer *trainer);

@@ -230,7 +230,7 @@ io_status pipe_store_read(const pipe_store *store, const pipe_store_case *about,
     IO_TRY(io_slices_read(file, k, image, labels));
     for (size_t i = 0; i < n; i++)
         if (!isfinite(image[i]))
-            return IO_FAIL(IO_ERR_RANGE, "%s: case %s, slice %lld: its image holds %g; prepare the case again", store->folder, about->id,
+            return IO_FAIL(IO_ERR_FORMAT, "%s: case %s, slice %lld: its image holds %g; prepare the case again", store->folder, about->id,
                            (long long)k, (double)image[i]);
     return IO_OK;
 }

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include "io/memory.h"
 #include "model/exact.h"
@@ -17,14 +18,16 @@ struct pipe_train {
     pipe_train_options options;
     int K, S;
     size_t n_gradients;
-    float *image;     /* [S][S] */
-    uint16_t *wide;   /* [S/4][S/4] labels as the dataset gives them */
-    uint8_t *labels;  /* [S/4][S/4] */
-    double *sums;     /* [3K+1] */
-    int64_t *pixels;  /* [3K+1] fixed point */
-    float *gradients; /* [n_gradients] host */
-    int64_t *exact;   /* [n_gradients] fixed point */
-    void *on_device;  /* the same in the device's memory, where the device adds; else NULL */
+    float *image;         /* [S][S] */
+    uint16_t *wide;       /* [S/4][S/4] labels as the dataset gives them */
+    uint8_t *labels;      /* [S/4][S/4] */
+    double *sums;         /* [3K+1] */
+    int64_t *pixels;      /* [3K+1] fixed point */
+    float *gradients;     /* [n_gradients] host */
+    int64_t *exact;       /* [n_gradients] fixed point */
+    void *on_device;      /* the same in the device's memory, where the device adds; else NULL */
+    pipe_sample *samples; /* [n_kept] whose slices lie in the trainer's slots */
+    double wait_s, sum_s; /* of the step under way */
 };
 
 /* The slices of one step: places first ... first + n - 1 in the order of the epoch. */
@@ -32,6 +35,14 @@ typedef struct batch {
     uint32_t epoch, first;
     int n;
 } batch;
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 static void sum_nothing(void *context, int64_t *values, size_t n)
 {
@@ -47,6 +58,11 @@ pipe_workers pipe_workers_alone(void)
     return (pipe_workers){.size = 1, .sum = sum_nothing, .sums_device_memory = true, .agree = agree_alone};
 }
 
+static size_t count_loss_sums(int n_channels)
+{
+    return 3 * (size_t)n_channels + 1; /* loss_forward of model/backend.h */
+}
+
 /* What is summed is what the trainer names as trained, to the last number. */
 static bool is_trained_only(const model_trainer *trainer, size_t n_gradients)
 {
@@ -59,11 +75,12 @@ static bool is_trained_only(const model_trainer *trainer, size_t n_gradients)
 
 static io_status allocate(pipe_train *t)
 {
-    const size_t area = (size_t)t->S * (size_t)t->S, n_sums = 3 * (size_t)t->K + 1;
+    const size_t area = (size_t)t->S * (size_t)t->S, n_sums = count_loss_sums(t->K);
 
     IO_TRY(io_alloc(area, sizeof *t->image, (void **)&t->image));
     IO_TRY(io_alloc(area / 16, sizeof *t->wide, (void **)&t->wide));
     IO_TRY(io_alloc(area / 16, sizeof *t->labels, (void **)&t->labels));
+    IO_TRY(io_alloc((size_t)t->options.n_kept, sizeof *t->samples, (void **)&t->samples));
     IO_TRY(io_alloc(n_sums, sizeof *t->sums, (void **)&t->sums));
     IO_TRY(io_alloc(n_sums, sizeof *t->pixels, (void **)&t->pixels));
     IO_TRY(io_alloc(t->n_gradients, sizeof *t->gradients, (void **)&t->gradients));
@@ -107,6 +124,7 @@ void pipe_train_free(pipe_train **train)
     io_free(&(*train)->image);
     io_free(&(*train)->wide);
     io_free(&(*train)->labels);
+    io_free(&(*train)->samples);
     io_free(&(*train)->sums);
     io_free(&(*train)->pixels);
     io_free(&(*train)->gradients);
@@ -123,6 +141,21 @@ int64_t pipe_train_epoch_steps(uint32_t n_samples, int global_batch)
 size_t pipe_train_summed(const pipe_train *train)
 {
     return train->n_gradients;
+}
+
+size_t pipe_train_summed_bytes(size_t n_gradients, int n_channels)
+{
+    return (n_gradients + count_loss_sums(n_channels)) * sizeof(int64_t);
+}
+
+/* Collective. All workers have come here and are well; the time until then is that of the slowest. */
+static bool meet(pipe_train *t, io_status *status)
+{
+    const double start = now();
+    const bool is_well = t->workers.agree(t->workers.context, status);
+
+    t->wait_s += now() - start;
+    return is_well;
 }
 
 static batch find_batch(const pipe_train *t, int64_t n)
@@ -152,12 +185,13 @@ static bool is_kept(const pipe_train *t, int i, int n)
     return i < t->options.n_kept - 1 || i == n - 1;
 }
 
-static io_status forward_slice(pipe_train *t, const batch *b, int i, pipe_sample *sample)
+static io_status forward_slice(pipe_train *t, const batch *b, int i)
 {
     const size_t n_labels = (size_t)t->S / 4 * ((size_t)t->S / 4);
     const uint32_t place = b->first + (uint32_t)(t->workers.rank + i * t->workers.size);
 
-    IO_TRY(pipe_dataset_get(t->dataset, b->epoch, place, t->image, t->wide, sample));
+    t->samples[find_slot(t, i)] = (pipe_sample){0};
+    IO_TRY(pipe_dataset_get(t->dataset, b->epoch, place, t->image, t->wide, &t->samples[find_slot(t, i)]));
     for (size_t k = 0; k < n_labels; k++) t->labels[k] = (uint8_t)t->wide[k]; /* below K: pipe_train_create */
     return model_trainer_forward(t->trainer, find_slot(t, i), t->image, t->labels, t->sums);
 }
@@ -172,12 +206,11 @@ static io_status forward_share(pipe_train *t, const batch *b)
 {
     const int n = count_share(t, b);
 
-    memset(t->pixels, 0, (3 * (size_t)t->K + 1) * sizeof *t->pixels);
+    memset(t->pixels, 0, count_loss_sums(t->K) * sizeof *t->pixels);
     for (int i = 0; i < n; i++) {
-        pipe_sample sample = {0};
-        io_status status = forward_slice(t, b, i, &sample);
-        if (status == IO_OK) status = model_exact_add_pixels(t->pixels, t->sums, 3 * (size_t)t->K + 1);
-        if (status != IO_OK) return name_sample(status, &sample);
+        io_status status = forward_slice(t, b, i);
+        if (status == IO_OK) status = model_exact_add_pixels(t->pixels, t->sums, count_loss_sums(t->K));
+        if (status != IO_OK) return name_sample(status, &t->samples[find_slot(t, i)]);
     }
     return IO_OK;
 }
@@ -186,10 +219,14 @@ static io_status forward_share(pipe_train *t, const batch *b)
 static io_status add_gradients(pipe_train *t, const float *gradients, size_t n, int64_t n_terms)
 {
     const model_ops *ops = t->device->ops;
+    const double start = now();
+    io_status status;
 
     if (t->on_device) return ops->exact_add(t->device->backend, t->on_device, gradients, n, n_terms);
-    IO_TRY(ops->download(t->device->backend, t->gradients, gradients, n * sizeof *gradients));
-    return model_exact_add(t->exact, t->gradients, n, n_terms);
+    status = ops->download(t->device->backend, t->gradients, gradients, n * sizeof *gradients);
+    if (status == IO_OK) status = model_exact_add(t->exact, t->gradients, n, n_terms);
+    t->sum_s += now() - start;
+    return status;
 }
 
 static io_status clear_sums(pipe_train *t)
@@ -208,24 +245,28 @@ static io_status sum_workers(pipe_train *t, io_status status)
     const model_ops *ops = t->device->ops;
     const size_t n_bytes = t->n_gradients * sizeof *t->exact;
     const bool is_direct = t->on_device && t->workers.sums_device_memory;
+    double start;
 
     if (status == IO_OK && is_direct)
         status = ops->sync(t->device->backend);
     else if (status == IO_OK && t->on_device)
         status = ops->download(t->device->backend, t->exact, t->on_device, n_bytes);
-    if (!t->workers.agree(t->workers.context, &status)) return status;
+    if (!meet(t, &status)) return status;
+    start = now();
     t->workers.sum(t->workers.context, is_direct ? t->on_device : t->exact, t->n_gradients);
-    return is_direct ? ops->download(t->device->backend, t->exact, t->on_device, n_bytes) : IO_OK;
+    if (is_direct) status = ops->download(t->device->backend, t->exact, t->on_device, n_bytes);
+    t->sum_s += now() - start;
+    return status;
 }
 
 /* A slice's gradients start from zero, so that they do not depend on which slices were before it. */
-static io_status backward_slice(pipe_train *t, const batch *b, int i, const double *sums, pipe_sample *sample)
+static io_status backward_slice(pipe_train *t, const batch *b, int i, const double *sums)
 {
     const double n_pixels = (double)b->n * (t->S / 4) * (t->S / 4);
     size_t n;
     float *gradients = model_trainer_gradients(t->trainer, &n);
 
-    if (!is_kept(t, i, count_share(t, b))) IO_TRY(forward_slice(t, b, i, sample));
+    if (!is_kept(t, i, count_share(t, b))) IO_TRY(forward_slice(t, b, i));
     IO_TRY(model_trainer_zero_gradients(t->trainer));
     IO_TRY(model_trainer_backward(t->trainer, find_slot(t, i), sums, n_pixels));
     return add_gradients(t, gradients, n, b->n);
@@ -236,9 +277,8 @@ static io_status backward_share(pipe_train *t, const batch *b, const double *sum
 {
     IO_TRY(clear_sums(t));
     for (int i = count_share(t, b) - 1; i >= 0; i--) {
-        pipe_sample sample = {0};
-        const io_status status = backward_slice(t, b, i, sums, &sample);
-        if (status != IO_OK) return name_sample(status, &sample);
+        const io_status status = backward_slice(t, b, i, sums);
+        if (status != IO_OK) return name_sample(status, &t->samples[find_slot(t, i)]);
     }
     return IO_OK;
 }
@@ -260,37 +300,68 @@ static double measure_norm(const float *gradients, size_t n)
     return sqrt(sum);
 }
 
-static io_status update(pipe_train *t, pipe_step *about)
+/* The gradients of the whole batch, rounded once. */
+static io_status read_gradients(pipe_train *t, pipe_step *about)
 {
-    size_t n;
-    float *gradients = model_trainer_gradients(t->trainer, &n);
+    const double start = now();
 
-    model_exact_read(t->gradients, t->exact, n);
-    about->norm = measure_norm(t->gradients, n);
-    if (!isfinite(about->norm))
-        return IO_FAIL(IO_ERR_RANGE, "step %lld: the norm of the gradients is %g; lower the learning rate", (long long)about->number,
-                       about->norm);
-    clip_gradients(t, about->norm);
-    IO_TRY(t->device->ops->upload(t->device->backend, gradients, t->gradients, n * sizeof *gradients));
-    return model_trainer_update(t->trainer, (float)about->rate, about->number);
+    model_exact_read(t->gradients, t->exact, t->n_gradients);
+    t->sum_s += now() - start;
+    about->norm = measure_norm(t->gradients, t->n_gradients);
+    if (isfinite(about->norm)) return IO_OK;
+    return IO_FAIL(IO_ERR_RANGE, "step %lld: the norm of the gradients is %g; lower the learning rate", (long long)about->number,
+                   about->norm);
 }
 
-io_status pipe_train_step(pipe_train *t, int64_t n, pipe_step *about)
+/* Collective. sums [3K+1] of the loss over all of the batch. */
+static io_status forward_all(pipe_train *t, const batch *b, double *sums)
 {
-    const batch b = find_batch(t, n);
-    const size_t n_sums = 3 * (size_t)t->K + 1;
-    double sums[3 * 256 + 1]; /* channels: model_trainer_create */
-    io_status status = forward_share(t, &b);
+    const size_t n_sums = count_loss_sums(t->K);
+    io_status status = forward_share(t, b);
 
-    if (!t->workers.agree(t->workers.context, &status)) return status;
+    if (!meet(t, &status)) return status;
     t->workers.sum(t->workers.context, t->pixels, n_sums);
     model_exact_read_pixels(sums, t->pixels, n_sums);
+    return IO_OK;
+}
+
+io_status pipe_train_derive(pipe_train *t, int64_t n, pipe_step *about)
+{
+    const batch b = find_batch(t, n);
+    double sums[3 * 256 + 1]; /* channels: model_trainer_create */
+    io_status status;
+
+    t->wait_s = t->sum_s = 0;
+    IO_TRY(forward_all(t, &b, sums));
     *about = (pipe_step){.number = n + 1, .epoch = b.epoch, .n_slices = b.n, .rate = model_schedule_rate(&t->options.schedule, n)};
     about->loss = model_loss_join(sums, t->K, (double)b.n * (t->S / 4) * (t->S / 4), t->options.dice_weight);
     status = sum_workers(t, backward_share(t, &b, sums));
-    if (status == IO_OK) status = update(t, about);
+    if (status == IO_OK) status = read_gradients(t, about);
     (void)t->workers.agree(t->workers.context, &status);
     return status;
+}
+
+io_status pipe_train_update(pipe_train *t, pipe_step *about)
+{
+    size_t n;
+    float *gradients = model_trainer_gradients(t->trainer, &n);
+    io_status status;
+
+    clip_gradients(t, about->norm);
+    status = t->device->ops->upload(t->device->backend, gradients, t->gradients, n * sizeof *gradients);
+    if (status == IO_OK) status = model_trainer_update(t->trainer, (float)about->rate, about->number);
+    (void)meet(t, &status);
+    about->wait_s = t->wait_s;
+    about->sum_s = t->sum_s;
+    return status;
+}
+
+io_status pipe_train_try(pipe_train *t, int64_t n)
+{
+    const batch b = find_batch(t, n);
+    double sums[3 * 256 + 1];
+
+    return forward_all(t, &b, sums);
 }
 
 /* FNV-1a: a tensor's stream is that of its name. */

@@ -25,6 +25,7 @@ typedef struct pipe_workers {
     void (*sum)(void *context, int64_t *values, size_t n); /* collective: values [n] become the sums over all workers */
     bool sums_device_memory;                               /* sum takes memory of the device as well */
     bool (*agree)(void *context, io_status *status);       /* collective: true if all are well; else *status is the first failure */
+    bool (*is_stopped)(void *context);                     /* not collective: has this worker been asked to stop? NULL: never */
     void *context;
 } pipe_workers;
 
@@ -45,7 +46,8 @@ typedef struct pipe_step {
     uint32_t epoch; /* from 0 */
     int n_slices;
     model_loss loss;
-    double rate, norm; /* the norm is that before clipping */
+    double rate, norm;    /* the norm is that before clipping */
+    double wait_s, sum_s; /* seconds of this worker: until all have come to the sums, with the sums themselves, the exact ones included */
 } pipe_step;
 
 typedef struct pipe_train pipe_train;
@@ -57,12 +59,18 @@ void pipe_train_free(pipe_train **train);
 
 /* Steps of an epoch that goes through n_samples. */
 int64_t pipe_train_epoch_steps(uint32_t n_samples, int global_batch);
-/* Numbers that are summed over the workers in each step: the gradients of what is trained, nothing else. */
+/* Gradients that are summed over the workers in each step: those of what is trained, nothing else. */
 size_t pipe_train_summed(const pipe_train *train);
+/* Bytes that each step sums over the workers: so many gradients, and what the loss over n_channels needs. */
+size_t pipe_train_summed_bytes(size_t n_gradients, int n_channels);
 
-/* Collective over the workers. Step n, 0-based. A loss or gradient that is not a number is IO_ERR_RANGE and names the slice; the weights
- * are then as before the step. */
-io_status pipe_train_step(pipe_train *train, int64_t n, pipe_step *about);
+/* Collective over the workers. Step n, 0-based, in its two halves. All that can show that the weights have diverged is in the first, which
+ * leaves them as they are: a loss or gradient that is not a number is IO_ERR_RANGE and names the slice. Whoever saves the weights between
+ * the halves saves weights that compute numbers. */
+io_status pipe_train_derive(pipe_train *train, int64_t n, pipe_step *about);
+io_status pipe_train_update(pipe_train *train, pipe_step *about);
+/* Collective. The loss of step n and nothing else: the proof for weights with which no step is made. */
+io_status pipe_train_try(pipe_train *train, int64_t n);
 
 /* Values of fresh tensors (model_fresh of model/train.h) from the seed and the tensor's name; context is a const uint64_t *seed. */
 void pipe_train_fresh(void *context, const char *name, bool is_normal, size_t n, float *out);

@@ -179,6 +179,21 @@ done:
     return status;
 }
 
+/* Logits that are no numbers would become background without a word. */
+static io_status check_finite(const pipe_validator *v, const pipe_store_case *about, int64_t slice)
+{
+    for (int i = 0; i < 3 * v->K + 1; i++)
+        if (!isfinite(v->sums[i]))
+            return IO_FAIL(IO_ERR_RANGE, "case %s, slice %lld: the network gives %g; the training has diverged, lower the learning rate",
+                           about->id, (long long)slice, v->sums[i]);
+    return IO_OK;
+}
+
+static bool is_stopped(const pipe_workers *workers)
+{
+    return workers->is_stopped && workers->is_stopped(workers->context);
+}
+
 /* This worker's slices of one case; first is the number of its first slice among all. */
 static io_status segment_case(pipe_validator *v, size_t index, int64_t first, const pipe_workers *workers)
 {
@@ -189,8 +204,13 @@ static io_status segment_case(pipe_validator *v, size_t index, int64_t first, co
     IO_TRY(open_case(v, index, &file));
     for (int64_t k = 0; k < about->n_slices; k++) {
         if ((first + k) % workers->size != workers->rank) continue;
+        if (is_stopped(workers)) {
+            status = IO_FAIL(IO_ERR_STOPPED, "stopped in the validation, in case %s", about->id);
+            goto done;
+        }
         IO_TRY_GOTO(status, done, pipe_store_read(v->store, about, file, k, v->stored, v->truth));
         IO_TRY_GOTO(status, done, segment_slice(v));
+        IO_TRY_GOTO(status, done, check_finite(v, about, k));
         count_slice(v, v->counts + 3 * index * (size_t)v->store->n_classes);
     }
 done:
@@ -198,12 +218,14 @@ done:
     return status;
 }
 
-static io_status segment_share(pipe_validator *v, const pipe_workers *workers)
+/* Collective. After each case all workers agree, so that one who was asked to stop, or failed, is not waited for to the end. */
+static io_status segment_all(pipe_validator *v, const pipe_workers *workers)
 {
     int64_t first = 0;
 
     for (size_t i = 0; i < v->n_cases; i++) {
-        IO_TRY(segment_case(v, i, first, workers));
+        io_status status = segment_case(v, i, first, workers);
+        if (!workers->agree(workers->context, &status)) return status;
         first += v->store->cases[v->cases[i]].n_slices;
     }
     return IO_OK;
@@ -241,11 +263,9 @@ static void average(pipe_validator *v)
 io_status pipe_validator_run(pipe_validator *v, const pipe_workers *workers, const pipe_validation **out)
 {
     const size_t n_counts = v->n_cases * (size_t)v->store->n_classes * 3;
-    io_status status;
 
     memset(v->counts, 0, n_counts * sizeof *v->counts);
-    status = segment_share(v, workers);
-    if (!workers->agree(workers->context, &status)) return status;
+    IO_TRY(segment_all(v, workers));
     workers->sum(workers->context, v->counts, n_counts);
     average(v);
     *out = &v->result;

@@ -25,7 +25,8 @@ io_status pipe_validator_create(const pipe_store *store, model_device *device, m
 void pipe_validator_free(pipe_validator **validator);
 
 /* Collective over the workers, who share the slices. Uses the trainer's slot 0. The result is the same on all, and borrowed from the
- * validator until the next call. */
+ * validator until the next call. When a worker is asked to stop, it is IO_ERR_STOPPED on all, within a case. A network that does not
+ * compute numbers is IO_ERR_RANGE and names the slice. */
 io_status pipe_validator_run(pipe_validator *validator, const pipe_workers *workers, const pipe_validation **out);
 
 /* ---- single slices, for pictures; not collective ---- */

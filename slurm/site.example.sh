@@ -15,7 +15,7 @@ SITE_CPUS_PER_RANK=        # cores of a node / ranks of a node
 SITE_GPUS_PER_NODE=0       # or a100:4, where a type must be named; ranks take them by their number on the node; none are bound to tasks
 SITE_MEMORY_PER_NODE=      # such as 64G; see "Sizes" in slurm/README.md
 SITE_TIME=08:00:00         # limit; a job that reaches it stops in good order and is queued again
-SITE_STOP_SECONDS=120      # before the limit: 25 s for segmenting, a step, a validation and a checkpoint for training; as much again as Slurm
+SITE_STOP_SECONDS=120      # before the limit: 25 s for segmenting, a step and a third, and a checkpoint for training; as much again as Slurm
                            # may be late
 SITE_MAX_RESTARTS=20       # after as many the job ends with 75 instead of being queued again
 SITE_OPTIONS=()            # further options of sbatch, such as (--exclusive --constraint=avx512 --mail-type=FAIL,END --mail-user=you@site.org)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import time
 import unittest
 
 import samed
@@ -41,6 +42,21 @@ def store():
 def whole_store():
     """All eight organs."""
     return prepare("whole_store", "--folds", 4, "--fold", 0)
+
+
+def long_store():
+    """Five slices to train on, 600 held out: a validation of some seconds."""
+    folder, listed, held_out = samed.path("train.long"), samed.path("train.long.tsv"), samed.path("train.long.val")
+    if not os.path.isdir(folder):
+        with open(listed, "w", encoding="utf-8") as stream:
+            for name, slices in (("short", 5), ("long", 600)):
+                made = samed.path("train.long." + name)
+                samed.check(samed.run("phantom", "-q", "-o", made, "--cases", 1, "--size", 24, 24, slices))
+                print(name, os.path.join(made, "imagesTr", "case_0000_0000.nii.gz"), os.path.join(made, "labelsTr", "case_0000.nii.gz"), sep="\t", file=stream)
+        with open(held_out, "w", encoding="utf-8") as stream:
+            print("long", file=stream)
+        samed.check(samed.run("prepare", "-q", "--list", listed, "-o", folder, "--size", 64, "--val", held_out))
+    return folder
 
 
 def arguments(out, *options, data=None):
@@ -116,9 +132,20 @@ class Train(Folders):
             expected = expected or found
             self.assertEqual(found, expected, ranks)
             self.assertEqual([row["slices"] for row in log_of(out)], ["5"] * 4)
-            self.assertIn("each step sums them, 37018624 bytes", process.stderr)
+            self.assertIn("each step sums them and the loss, 37018848 bytes", process.stderr)
             self.assertEqual(samed.leftovers(out), [])
         self.assertNotEqual(expected["adapter.pth"], expected["adapter_best.pth"])
+
+    def test_partial_batches_and_empty_shares(self):
+        """15 slices in fours leave three for the last step of an epoch; of two slices, two of four ranks have none."""
+        for batch, steps, slices, all_ranks in ((4, 5, ["4", "4", "4", "3", "4"], (0, 2, 3)), (2, 2, ["2", "2"], (1, 4))):
+            expected = None
+            for ranks in all_ranks:
+                out = self.out(f"{batch}.{ranks}")
+                samed.check(train(out, "--global-batch", batch, "--steps", steps, "--checkpoints", 1, ranks=ranks))
+                self.assertEqual([row["slices"] for row in log_of(out)], slices)
+                expected = expected or weights_of(out)
+                self.assertEqual(weights_of(out), expected, (batch, ranks))
 
     def test_memory_and_threads_change_nothing(self):
         samed.check(train(self.out("plain"), "--steps", 2))
@@ -135,7 +162,7 @@ class Train(Folders):
         process = samed.check(train(parts, "--steps", 20, "--checkpoints", 1, ranks=2))
         self.assertIn("going on from the checkpoint of step 10", process.stderr)
         self.assertEqual(weights_of(parts), weights_of(whole))
-        rows = {out: [{k: v for k, v in row.items() if k != "seconds"} for row in log_of(out)] for out in (whole, parts)}
+        rows = {out: [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in log_of(out)] for out in (whole, parts)}
         self.assertEqual([row["step"] for row in rows[whole]], [str(i) for i in range(1, 21)])
         self.assertEqual(rows[parts], rows[whole])
         self.assertEqual(log_of(parts, "validation.csv"), log_of(whole, "validation.csv"))
@@ -213,12 +240,59 @@ class Train(Folders):
         self.assertIn("--lora: expected letters of qvko, or none, found 'qx'", process.stderr)
 
     def test_a_loss_that_is_no_number_stops_with_the_slice(self):
-        out = self.out()
-        samed.check(train(out, "--steps", 1, "--lr", "1000", "--warmup", 0))
-        before = weights_of(out)
-        process = samed.check(train(out, "--steps", 200, "--lr", "1000", "--warmup", 0, "--validate-every", 0, "--save-every", 1000, ranks=2), 1)
+        """The rate grows by 0.1 in each step. Whatever a step's update makes of the weights, only those are saved that the next step finds to
+        compute numbers, so the checkpoint and the adapter that stay are good, and a run from them in another folder goes on."""
+        out, options = self.out(), ("--lr", 100, "--warmup", 1000, "--validate-every", 0, "--save-every", 1, "--checkpoints", 1)
+        process = samed.check(train(out, *options), 1)
         self.assertRegex(process.stderr, r"case case_000\d, slice \d: .*diverged, lower the learning rate")
-        self.assertEqual(weights_of(out), before)
+        last = len(log_of(out))  # made, and then not to be gone on from
+        self.assertGreater(last, 1)
+        self.assertLess(last, 30)
+        before = weights_of(out)
+        self.assertEqual(sorted(before), ["adapter.pth", "adapter.safetensors", f"checkpoint_{last - 1:09d}.safetensors"])
+        self.assertIn(f"The checkpoint of step {last - 1} and {out}/adapter.pth are from before that and stay", process.stderr)
+        self.assertEqual((samed.read_json(out, "run.json")["exit"], samed.leftovers(out)), (1, []))
+        process = samed.check(train(out, *options, ranks=2), 1)
+        self.assertIn(f"The checkpoint of step {last - 1} ", process.stderr)
+        self.assertEqual((weights_of(out), len(log_of(out))), (before, last))
+        samed.check(train(self.out("lower"), "--init", os.path.join(out, "adapter.pth"), "--steps", 1, "--lr", "1e-6", "--clip", 1))
+        process = samed.check(train(self.out("at.once"), "--lr", 1000, "--warmup", 0, "--save-every", 1), 1)
+        self.assertIn("Nothing was saved; start again with a lower --lr", process.stderr)
+        self.assertEqual(weights_of(self.out("at.once")), {})
+        process = samed.check(train(self.out("at.once"), "--lr", 1000, "--warmup", 0, "--steps", 1), 1)  # no step follows: it is tried
+        self.assertEqual(weights_of(self.out("at.once")), {})
+
+    def test_signal_in_a_validation(self):
+        """It does not wait for the end of 600 slices; started again, the run makes this validation again before it goes on."""
+        data, options = long_store(), ("--steps", 2, "--checkpoints", 1)
+        samed.check(train(self.out("whole"), *options, data=data))
+        for ranks in (0, 2):
+            out = self.out(f"stopped{ranks}")
+            process = samed.start(*arguments(out, *options, data=data), ranks=ranks)
+            samed.wait_for(lambda o=out: os.path.exists(os.path.join(o, "log.csv")) and len(log_of(o)) >= 1, "a step")
+            process.send_signal(signal.SIGUSR1)
+            _, errors = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 75, errors)
+            self.assertIn("after step 1, before the end of its validation", errors)
+            self.assertEqual((len(log_of(out)), log_of(out, "validation.csv")), (1, []))
+            self.assertIn("checkpoint_000000001.safetensors", os.listdir(out))
+            self.assertNotIn("adapter_best.pth", os.listdir(out))
+            samed.check(train(out, *options, data=data))
+            self.assertEqual(weights_of(out), weights_of(self.out("whole")))
+            self.assertEqual(log_of(out, "validation.csv"), log_of(self.out("whole"), "validation.csv"))
+
+    def test_ctrl_c_under_mpirun_in_a_long_step(self):
+        """mpirun kills a second later, while the ranks are in a step: the folder is left as after an orderly stop all the same."""
+        out = self.out()
+        process = samed.start(*arguments(out, "--image-size", 512, "--global-batch", 15), ranks=2)
+        samed.wait_for(lambda: process.poll() is not None or os.path.exists(os.path.join(out, "log.csv")), "the first step")
+        time.sleep(1)
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        self.assertEqual((samed.leftovers(out), log_of(out)), ([], []))
+        self.assertEqual(samed.read_json(out, "run.json")["exit"], 75)
+        self.assertFalse(os.path.exists(os.path.join(out, "done")))
 
     @unittest.skipUnless(shutil.which("zstd"), "without the program zstd")
     def test_nan_in_the_store_stops_with_the_slice(self):

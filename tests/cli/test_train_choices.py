@@ -48,6 +48,51 @@ class Choices(test_train.Folders):
         process = samed.check(train(self.out(), "--blocks", 0, "--lora", "none"), 2)
         self.assertIn("--blocks and --lora none exclude each other", process.stderr)
 
+    def test_sgd_without_warmup_goes_on(self):
+        whole, parts = self.out("whole"), self.out("parts")
+        options = ("--optimizer", "sgd", "--warmup", 0, "--checkpoints", 1)
+        samed.check(train(whole, "--steps", 4, *options))
+        samed.check(train(parts, "--steps", 2, *options))
+        process = samed.check(train(parts, "--steps", 4, "--optimizer", "adamw", "--warmup", 0), 2)
+        self.assertIn("was made with 'optimizer=sgd', now it is 'optimizer=adamw'", process.stderr)
+        samed.check(train(parts, "--steps", 4, *options, ranks=2))
+        self.assertEqual(weights_of(parts), weights_of(whole))
+        adamw = self.out("adamw")
+        samed.check(train(adamw, "--steps", 4, "--warmup", 0))
+        self.assertEqual(log_of(adamw)[0]["loss"], log_of(whole)[0]["loss"])
+        self.assertNotEqual(weights_of(adamw)["adapter.pth"], weights_of(whole)["adapter.pth"])
+
+    def test_learning_rates_and_the_loss(self):
+        """The rates of spec 5.6 for two steps of warm-up in 30; eq. 5 of the paper without a lag; the loss as its parts say."""
+        base, warmup, total = 0.0005, 2, 30
+        lagged = [base * min(max(n, 1), warmup) / warmup if n <= warmup else base * (1 - (n - 1 - warmup) / total) ** 7 for n in range(6)]
+        paper = [base * t / warmup if t <= warmup else base * (1 - (t - warmup) / total) for t in range(1, 7)]
+        for name, rates, options in (("power", lagged, ("--lr-power", 7)), ("paper", paper, ("--schedule", "paper", "--dice", 0.5))):
+            out, dice = self.out(name), 0.5 if name == "paper" else 0.8
+            samed.check(train(out, "--steps", 6, "--lr", base, "--validate-every", 0, *options))
+            rows = [{key: float(value) for key, value in row.items()} for row in log_of(out)]
+            self.assertEqual(len(rows), 6)
+            for row, rate in zip(rows, rates):
+                self.assertAlmostEqual(row["lr"], rate, delta=1e-8 * base)
+                self.assertAlmostEqual(row["loss"], (1 - dice) * row["ce"] + dice * row["dice"], delta=2e-8)  # numbers from 1 to 10 are printed to 5e-9
+
+    def test_patience(self):
+        """A rate so small that no weight moves: the first validation stays the best. Of the checkpoints the newest and the best are kept."""
+        out = self.out()
+        options = ("--lr", "1e-12", "--patience", 2, "--checkpoints", 1)
+        process = samed.check(train(out, *options))
+        self.assertIn("step 9: no better validation since step 3, training ends", process.stderr)
+        self.assertEqual([row["step"] for row in log_of(out, "validation.csv")], ["3", "6", "9"])
+        self.assertTrue(os.path.exists(os.path.join(out, "done")))
+        self.assertEqual([name for name in weights_of(out) if name.startswith("checkpoint")],
+                         ["checkpoint_000000003.safetensors", "checkpoint_000000009.safetensors"])
+        before = weights_of(out)
+        samed.check(train(out, *options, ranks=2))
+        self.assertEqual((weights_of(out), len(log_of(out))), (before, 9))
+        for data, more, text in ((test_train.prepare("everything"), (), "is held out to validate on"), (None, ("--validate-every", 0), "--patience needs")):
+            process = samed.check(train(self.out("refused"), "--patience", 2, *more, data=data), 2)
+            self.assertIn(text, process.stderr)
+
     @unittest.skipUnless(has_bf16(), NO_BF16)
     def test_bf16_goes_on_and_is_the_same_on_ranks(self):
         whole, parts, exact = self.out("whole"), self.out("parts"), self.out("exact")
@@ -87,7 +132,7 @@ class Choices(test_train.Folders):
         start, end = events[0], events[-1]
         self.assertEqual((start["cases"], start["held_out"], start["slices"], start["steps"], start["already_done"], start["ranks"]),
                          (3, 1, 15, 4, 0, 2))
-        self.assertEqual(start["bytes_per_step"], 8 * start["trained_numbers"])
+        self.assertEqual(start["bytes_per_step"], 8 * (start["trained_numbers"] + 3 * 3 + 1))  # and the sums of the loss over three channels
         for event, row in zip([event for event in events if event["event"] == "step"], log_of(out)):
             for name in ("step", "epoch", "slices", "loss", "ce", "dice", "lr", "gradient_norm"):
                 self.assertAlmostEqual(event[name], float(row[name]), delta=1e-6 * abs(event[name]))
@@ -102,7 +147,7 @@ class Choices(test_train.Folders):
     def test_verbosity(self):
         out = self.out()
         process = samed.check(train(out, "-v", "--steps", 3))
-        self.assertEqual(sum("s/step" in line for line in process.stderr.splitlines()), 3)
+        self.assertEqual(sum("s/step, sums " in line for line in process.stderr.splitlines()), 3)
         process = samed.check(train(out, "-q", "-v", "--steps", 4), 2)
         self.assertEqual(samed.check(train(out, "-q", "--steps", 4)).stderr, "")
 
