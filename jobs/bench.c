@@ -30,6 +30,7 @@ enum {
     KEY_REPEATS,
     KEY_JSON,
     KEY_TRAIN,
+    KEY_PEER,
     KEY_RECOMPUTE
 };
 enum { MAX_REPEATS = 1000, N_PEAKS = 3 };
@@ -44,6 +45,8 @@ static const struct argp_option options_table[] = {
     {"batch", KEY_BATCH, "N", 0, "slices per call or step (default: those of one pass of the device, 1 on the CPU)", 0},
     {"image-size", KEY_IMAGE_SIZE, "PIXELS", 0, "default 512", 0},
     {"train", KEY_TRAIN, 0, 0, "a training step (LoRA on q and v, the decoder in full) instead of segmentation", 0},
+    {"peer", KEY_PEER, "COMMAND", 0,
+     "with --train: another program that makes such steps, in turns; prints the ratio (tests/bench/peers.py serve)", 0},
     {"recompute", KEY_RECOMPUTE, 0, 0, "with --train: keep the inputs of blocks only", 0},
     {"repeats", KEY_REPEATS, "N", 0, "measured calls (default 9)", 0},
     {"json", KEY_JSON, 0, 0, "one JSON object", 0},
@@ -68,11 +71,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_REPEATS: options->n_repeats = (int)job_options_integer(state, "--repeats", arg, 1, MAX_REPEATS); return 0;
     case KEY_JSON: options->json = true; return 0;
     case KEY_TRAIN: options->is_training = true; return 0;
+    case KEY_PEER: options->peer = arg; return 0;
     case KEY_RECOMPUTE: options->recompute = true; return 0;
     case ARGP_KEY_ARG: job_options_fail(state, "'%s' is not expected here", arg); return 0;
     case ARGP_KEY_END:
         if (options->adapter && !options->sam) job_options_fail(state, "--adapter needs --sam");
         if (options->recompute && !options->is_training) job_options_fail(state, "--recompute needs --train");
+        if (options->peer && !options->is_training) job_options_fail(state, "--peer needs --train");
         if (options->is_training && options->sam && !options->adapter) job_options_fail(state, "--train with --sam needs --adapter");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
@@ -109,12 +114,14 @@ static int compare_operations(const void *a, const void *b)
 
 io_status job_bench_reserve(const bench_options *options, bench_result *result)
 {
+    if (options->peer) IO_TRY(io_alloc((size_t)options->n_repeats, sizeof *result->peer_seconds, (void **)&result->peer_seconds));
     return io_alloc((size_t)options->n_repeats, sizeof *result->seconds, (void **)&result->seconds);
 }
 
 void job_bench_sort(bench_result *result)
 {
     qsort(result->seconds, (size_t)result->n_repeats, sizeof *result->seconds, compare_doubles);
+    if (result->peer_seconds) qsort(result->peer_seconds, (size_t)result->n_repeats, sizeof *result->peer_seconds, compare_doubles);
 }
 
 void job_bench_fill(float *images, size_t n)
@@ -245,10 +252,9 @@ done:
     return status;
 }
 
-double job_bench_median(const bench_result *result)
+double job_bench_median(const double *seconds, int n)
 {
-    const int n = result->n_repeats;
-    return n % 2 ? result->seconds[n / 2] : (result->seconds[n / 2 - 1] + result->seconds[n / 2]) / 2;
+    return n % 2 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
 }
 
 static double find_share(const bench_result *result)
@@ -274,7 +280,8 @@ static void print_words(const bench_options *options, const bench_result *result
         job_bench_train_print(options, result);
         return;
     }
-    printf("seconds per slice: best %.4f, median %.4f of %d\n", result->seconds[0], job_bench_median(result), result->n_repeats);
+    printf("seconds per slice: best %.4f, median %.4f of %d\n", result->seconds[0], job_bench_median(result->seconds, result->n_repeats),
+           result->n_repeats);
     printf("%.1f GFLOP per slice, %.0f GFLOP/s, %.0f %% of the measured peak of %.0f GFLOP/s\n", result->flop / 1e9,
            result->flop / result->seconds[0] / 1e9, 100 * find_share(result), result->peak_gflops);
     if (result->slices_per_s > 0)
@@ -341,7 +348,7 @@ static io_status print_json(const bench_options *options, const bench_result *re
     IO_TRY_GOTO(status, done, io_json_create_object(&root));
     IO_TRY_GOTO(status, done, io_json_create_object(&seconds));
     IO_TRY_GOTO(status, done, io_json_put_number(seconds, "best", result->seconds[0]));
-    IO_TRY_GOTO(status, done, io_json_put_number(seconds, "median", job_bench_median(result)));
+    IO_TRY_GOTO(status, done, io_json_put_number(seconds, "median", job_bench_median(result->seconds, result->n_repeats)));
     IO_TRY_GOTO(status, done, io_json_put_number(seconds, "repeats", result->n_repeats));
     IO_TRY_GOTO(status, done, io_json_put(root, options->is_training ? "seconds_per_image" : "seconds_per_slice", &seconds));
     IO_TRY_GOTO(status, done, add_settings(options, result, root));
@@ -370,6 +377,7 @@ int job_bench_main(int argc, char **argv)
     if (status == IO_OK && !options.json) print_words(&options, &result);
     if (status != IO_OK) io_log(IO_LOG_ERROR, "%s", io_last_error_text());
     io_free(&result.seconds);
+    io_free(&result.peer_seconds);
     if (status == IO_OK) return JOB_EXIT_DONE;
     return status == IO_ERR_MEMORY || status == IO_ERR_DEVICE ? JOB_EXIT_RUN : JOB_EXIT_USAGE;
 }

@@ -15,6 +15,7 @@ enum { BENCH_MAX_OPERATIONS = 64, BENCH_NAME_BYTES = 48 };
 
 typedef struct bench_options {
     const char *sam, *adapter, *vit;
+    const char *peer; /* a command, or NULL */
     model_device_kind device;
     model_type precision;
     int n_threads, image_size, n_repeats;
@@ -37,6 +38,7 @@ typedef struct bench_result {
     int n_repeats;
     double load_s, peak_gflops, peak_mb, flop;
     double peak_gb_per_s, slices_per_s; /* of a device that makes images itself, end to end; else 0 */
+    double *peer_seconds;               /* [n_repeats] per image, ascending; owned; NULL without a peer */
     double summed_bytes, kept_bytes;    /* training: what ranks sum in a step, activations kept for one slice */
     char network[32];
     char device[160];
@@ -51,12 +53,18 @@ io_status job_bench_reserve(const bench_options *options, bench_result *result);
 void job_bench_sort(bench_result *result);
 /* The peak of resident memory starts again here: random weights are made in memory, those of a user lie in a file. */
 void job_bench_forget_peak(void);
-double job_bench_median(const bench_result *result);
+double job_bench_median(const double *seconds, int n);
 
 /* bench_device.c: the best rate of a product of this network's largest kind, and of an operation that memory bounds. */
 io_status job_bench_ceilings(model_device *device, const model_config *config, bench_result *result);
 /* Raw slices of 512 x 512 in, labels out, batch after batch, where the device makes the images. */
 io_status job_bench_flow(const bench_options *options, model_device *device, model_sam *network, bench_result *result);
+
+/* bench_peer.c: starts the command and waits until it is ready; a turn is one image. */
+typedef struct bench_peer bench_peer;
+io_status job_bench_peer_open(const char *command, bench_peer **out);
+io_status job_bench_peer_turn(bench_peer *peer, double *seconds);
+void job_bench_peer_free(bench_peer **peer);
 
 /* bench_train.c: measures training steps of options->batch slices; frees sam and adapter as soon as they are loaded. */
 io_status job_bench_train(const bench_options *options, model_device *device, io_tensors **sam, io_tensors **adapter, bench_result *result);

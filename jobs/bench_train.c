@@ -10,6 +10,7 @@
 #include "jobs/progress.h"
 #include "model/exact.h"
 #include "model/train.h"
+#include "pipeline/train.h"
 
 enum { MOST_SUMS = 3 * 256 + 1, N_TRACED = 2 };
 
@@ -17,6 +18,7 @@ typedef struct training {
     const bench_options *options;
     model_device *device;
     model_trainer *trainer;
+    bench_peer *peer;     /* NULL without */
     bench_result *result; /* NULL while nothing is traced */
     int K, S;
     size_t n; /* gradients */
@@ -116,7 +118,9 @@ static io_status measure(training *t, bench_result *result)
     for (int i = 0; i < t->options->n_repeats; i++) {
         const double start = job_time_now();
         IO_TRY(run_step(t));
-        result->seconds[result->n_repeats++] = (job_time_now() - start) / t->options->batch;
+        result->seconds[result->n_repeats] = (job_time_now() - start) / t->options->batch;
+        if (t->peer) IO_TRY(job_bench_peer_turn(t->peer, &result->peer_seconds[result->n_repeats]));
+        result->n_repeats++;
     }
     job_bench_sort(result);
     model_trainer_set_trace(t->trainer, job_bench_add, result); /* apart: tracing waits after every phase */
@@ -124,7 +128,7 @@ static io_status measure(training *t, bench_result *result)
     for (int i = 0; i < N_TRACED; i++) IO_TRY(run_step(t));
     result->n_traced = (int64_t)N_TRACED * t->options->batch;
     for (int i = 0; i < result->n_operations; i++) result->flop += result->operations[i].flop / (double)result->n_traced;
-    result->summed_bytes = (double)(t->n + 3 * (size_t)t->K + 1) * sizeof(int64_t);
+    result->summed_bytes = (double)pipe_train_summed_bytes(t->n, t->K);
     result->kept_bytes = (double)model_trainer_kept_bytes(t->trainer);
     return IO_OK;
 }
@@ -146,8 +150,10 @@ io_status job_bench_train(const bench_options *options, model_device *device, io
     t.K = model_trainer_config(t.trainer)->n_channels;
     t.S = options->image_size;
     IO_TRY_GOTO(status, done, allocate(&t));
+    if (options->peer) IO_TRY_GOTO(status, done, job_bench_peer_open(options->peer, &t.peer));
     IO_TRY_GOTO(status, done, measure(&t, result));
 done:
+    job_bench_peer_free(&t.peer);
     io_free(&t.images);
     io_free(&t.host);
     io_free(&t.labels);
@@ -173,8 +179,11 @@ void job_bench_train_print(const bench_options *options, const bench_result *res
 {
     const double total = sum_phases(result), gflops = result->flop / result->seconds[0] / 1e9;
 
-    printf("seconds per image: best %.4f, median %.4f of %d steps of %d\n", result->seconds[0], job_bench_median(result), result->n_repeats,
-           options->batch);
+    printf("seconds per image: best %.4f, median %.4f of %d steps of %d\n", result->seconds[0],
+           job_bench_median(result->seconds, result->n_repeats), result->n_repeats, options->batch);
+    if (result->peer_seconds)
+        printf("the peer, in turns: best %.4f, median %.4f; samed takes %.2f of it\n", result->peer_seconds[0],
+               job_bench_median(result->peer_seconds, result->n_repeats), result->seconds[0] / result->peer_seconds[0]);
     printf("%.1f GFLOP per image, %.0f GFLOP/s, %.0f %% of the measured peak of %.0f GFLOP/s\n", result->flop / 1e9, gflops,
            result->peak_gflops > 0 ? 100 * gflops / result->peak_gflops : 0, result->peak_gflops);
     printf("summed over ranks in a step: %.1f MB; activations kept for a slice: %.1f MB; peak memory %.0f MB\n\n",
@@ -213,6 +222,10 @@ io_status job_bench_train_json(const bench_result *result, io_json *root)
     io_status status = IO_OK;
     io_json *list = NULL;
 
+    if (result->peer_seconds) {
+        IO_TRY_GOTO(status, done, io_json_put_number(root, "peer_seconds_per_image", result->peer_seconds[0]));
+        IO_TRY_GOTO(status, done, io_json_put_number(root, "ratio", result->seconds[0] / result->peer_seconds[0])); /* best of both */
+    }
     IO_TRY_GOTO(status, done, io_json_put_number(root, "summed_bytes_per_step", result->summed_bytes));
     IO_TRY_GOTO(status, done, io_json_put_number(root, "kept_bytes_per_slice", result->kept_bytes));
     IO_TRY_GOTO(status, done, io_json_create_array(&list));

@@ -1,6 +1,7 @@
 """info, convert, phantom, bench: without MPI, and quickly."""
 import json
 import os
+import sys
 import time
 import unittest
 
@@ -164,6 +165,25 @@ class Bench(unittest.TestCase):
         self.assertEqual(again["summed_bytes_per_step"], found["summed_bytes_per_step"])
         self.assertIn("encoder backward", samed.check(samed.run(*step)).stdout)
         samed.check(samed.run("bench", "--recompute"), 2)
+
+    def test_bench_train_beside_a_peer(self):
+        script, turns = samed.path("peer.py"), samed.path("peer.turns")
+        with open(script, "w", encoding="utf-8") as stream:
+            stream.write("import json, sys\nprint('ready', flush=True)\nfor i, line in enumerate(sys.stdin):\n"
+                         "    print(json.dumps({'seconds': [2.0 + i]}), flush=True)\n    open(sys.argv[1], 'a').write(line)\n")
+        step = ("bench", "--train", "--vit", "tiny", "--image-size", 64, "--threads", 1, "--repeats", 3, "--peer")
+        peer = f"{sys.executable} {script} {turns}"
+        found = json.loads(samed.check(samed.run(*step, peer, "--json")).stdout)
+        self.assertEqual(found["peer_seconds_per_image"], 2)
+        self.assertAlmostEqual(found["ratio"], found["seconds_per_image"]["best"] / 2)
+        with open(turns, encoding="utf-8") as stream:
+            self.assertEqual(stream.read(), "1\n" * 3)
+        self.assertIn("the peer, in turns: best 2.0000, median 3.0000; samed takes 0.", samed.check(samed.run(*step, peer)).stdout)
+        self.assertIn("--peer: the command ended without an answer", samed.check(samed.run(*step, "true"), 2).stderr)
+        for answer in ("{}", '{"seconds": [1, 2]}', '{"seconds": ["x"]}', '{"seconds": [0]}'):
+            process = samed.check(samed.run(*step, f"""sh -c 'echo ready; read line; echo "$1"' - '{answer}'"""), 2)
+            self.assertIn('--peer: expected {"seconds": [one number]}, found', process.stderr)
+        samed.check(samed.run("bench", "--peer", "true"), 2)
 
 
 class Speed(unittest.TestCase):
