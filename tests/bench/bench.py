@@ -6,6 +6,7 @@
 Sections (all of them by default):
   slices   seconds per slice of the whole network, f32 and bf16: samed, OpenVINO, ONNX Runtime, PyTorch; engines take turns
   train    seconds per image of a training step, f32 and bf16, beside PyTorch; peak memory of larger batches and with --recompute
+  train_ranks  samed train itself, two ranks of one thread against one rank of two, seconds and share of the sums; peak memory of batches
   volume   a whole 512 x 512 x 150 CT: seconds against slices x seconds per slice, and peak resident memory, f32 and bf16
   ranks    two ranks of one thread against one rank of two threads, same cases
   start    from start to the first slice: a volume of one slice, less the slice itself
@@ -18,6 +19,7 @@ A peer that is not installed is left out and said so. Each engine is a process o
 Ends with 0, or 1 when a measurement could not be made.
 """
 import argparse
+import csv
 import json
 import os
 import shutil
@@ -53,7 +55,9 @@ class Samed:
             output.seek(0)
             errors.seek(0)
             if process.returncode != 0:
-                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {errors.read().strip()[-400:]}")
+                text = errors.read().strip()
+                own = [line for line in text.splitlines() if line.startswith("samed: error")]  # mpirun adds a page of its own
+                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {own[0] if own else text[-400:]}")
             return seconds, usage.ru_maxrss / 1024, output.read()
 
     def seconds_per_slice(self, precision):
@@ -77,13 +81,31 @@ class Samed:
     def segment(self, images, precision, threads, ranks=0):
         """Segments a folder into an empty one with random weights; returns (seconds of the whole program, peak MiB, output folder)."""
         out = os.path.join(self.work, "out")
-        sam, adapter = os.path.join(self.work, "sam_vit_b.pth"), os.path.join(self.work, "samed_vit_b.pth")
-        if not os.path.exists(adapter):
-            self.run(["phantom", "-q", "-o", self.work, "--cases", "0", "--weights", "vit_b"])
+        sam, adapter = self.weights()
         shutil.rmtree(out, ignore_errors=True)
         seconds, peak_mib, _ = self.run(["segment", "-i", images, "-o", out, "--sam", sam, "--adapter", adapter, "--precision", precision,
                                          "--threads", str(threads), "-q"], ranks)
         return seconds, peak_mib, out
+
+
+    def train(self, precision, batch, threads, ranks, *extra, steps=6):
+        """A training run of ViT-B into an empty folder; returns (its rows of log.csv as numbers, peak MiB of its largest process)."""
+        images, store, out = self.study("pairs", 2, 4), os.path.join(self.work, "store"), os.path.join(self.work, "train")
+        self.weights()
+        if not os.path.isdir(store):
+            self.run(["prepare", "-q", "-i", os.path.dirname(images), "-o", store])
+        shutil.rmtree(out, ignore_errors=True)
+        _, peak_mib, _ = self.run(["train", "-q", "-d", store, "-o", out, "--sam", self.weights()[0], "--precision", precision, "--steps", str(steps),
+                                   "--global-batch", str(batch), "--threads", str(threads), "--save-every", "1000", *extra], ranks)
+        with open(os.path.join(out, "log.csv"), newline="", encoding="utf-8") as file:
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)], peak_mib
+
+    def weights(self):
+        """Random ones of ViT-B, made once: (SAM, adapter)."""
+        found = os.path.join(self.work, "sam_vit_b.pth"), os.path.join(self.work, "samed_vit_b.pth")
+        if not os.path.exists(found[1]):
+            self.run(["phantom", "-q", "-o", self.work, "--cases", "0", "--weights", "vit_b"])
+        return found
 
 
 class Peer:
@@ -168,6 +190,31 @@ def measure_train(samed, options):
         run = samed.train_step("f32", "--repeats", "1", *extra)
         print(f"  samed f32 {' '.join(extra):12s} {run['seconds_per_image']['best']:.3f} s per image, peak {run['peak_memory_mb']:.0f} MiB, "
               f"{run['kept_bytes_per_slice'] / 1e6:.1f} MB kept of a slice")
+
+
+def measure_train_ranks(samed, options):
+    """log.csv tells the seconds of each step and, of these, what exact sums and their exchange took on rank 0, and what it waited."""
+    print(f"train_ranks: samed train, ViT-B, 512 x 512, 6 steps of 2 slices, the first left out, {options.rounds} rounds")
+    for precision in ("f32", "bf16"):
+        rows = {(1, 2): [], (2, 1): []}
+        try:
+            for _ in range(options.rounds):
+                for (ranks, threads), found in rows.items():
+                    found += samed.train(precision, 2, threads, ranks)[0][1:]
+        except RuntimeError as error:
+            print(f"  left out: {error}")
+            continue
+        best = {}
+        for (ranks, threads), found in rows.items():
+            seconds = [row["seconds"] for row in found]
+            shares = [100 * statistics.median(row[key] / row["seconds"] for row in found) for key in ("sum_seconds", "wait_seconds")]
+            best[ranks] = min(seconds)
+            print(f"  {precision:5s} {ranks} rank{'s' * (ranks > 1)} x {threads} thread{'s' * (threads > 1)}: a step best {min(seconds):.3f} s, median "
+                  f"{statistics.median(seconds):.3f} s, exact sums and exchange {shares[0]:.2f} %, waiting for the other rank {shares[1]:.2f} %")
+        print(f"  {precision:5s} throughput of 2 ranks x 1 thread over that of 1 rank x 2 threads: {best[1] / best[2]:.3f}")
+        for batch, extra in ((1, ()), (4, ()), (1, ("--recompute",))):
+            peak_mib = samed.train(precision, batch, samed.threads, 0, *extra, steps=2)[1]
+            print(f"  {precision:5s} batch {batch}{' ' + extra[0] if extra else ''}: peak {peak_mib:.0f} MiB, reading the weights included")
 
 
 def measure_volume(samed, options):
