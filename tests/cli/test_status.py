@@ -112,7 +112,8 @@ class Status(unittest.TestCase):
 
     def test_train(self):
         with open(self.make("log.csv"), "w", encoding="utf-8") as stream:
-            stream.write("step,epoch,slices,loss,ce,dice,lr,gradient_norm,seconds\n1,0,4,0.9,0.5,1,0.001,2,3.0\n2,0,4,0.8,0.5,1,0.001,2,1.0\n3,1,4,0.7")
+            stream.write("step,epoch,slices,loss,ce,dice,lr,gradient_norm,seconds,sum_seconds,wait_seconds\n"
+                         "1,0,4,0.9,0.5,1,0.001,2,3.0,0.5,0.25\n2,0,4,0.8,0.5,1,0.001,2,1.0,0.5,0.25\n3,1,4,0.7")
         with open(self.make("validation.csv"), "w", encoding="utf-8") as stream:
             stream.write("step,epoch,mean\n1,0,\n2,0,0.25\n")
         with open(self.make("run.json"), "w", encoding="utf-8") as stream:
