@@ -75,6 +75,7 @@ static io_status create(size_t n_labels, io_labels **out)
 
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *labels, (void **)&labels));
     IO_TRY_GOTO(status, done, io_alloc(n_labels, sizeof *labels->labels, (void **)&labels->labels));
+    labels->ignore_value = -1;
     *out = labels;
     labels = NULL; /* now the caller's */
 done:
@@ -191,16 +192,57 @@ static int compare_values(const void *a, const void *b)
     return ((const io_label *)a)->value - ((const io_label *)b)->value;
 }
 
+/* A label's name as it is compared. */
+typedef struct plain_name {
+    char name[NAME_BYTES];
+    int value;
+} plain_name;
+
+static int compare_names(const void *a, const void *b)
+{
+    const plain_name *x = a, *y = b;
+    const int order = strcmp(x->name, y->name);
+
+    return order ? order : x->value - y->value;
+}
+
+/* Two values of one name would be two rows that nobody can tell apart, and a name in a map could mean either. */
+static io_status check_names(const io_labels *labels, const char *path)
+{
+    plain_name *names = NULL;
+    io_status status = IO_OK;
+
+    IO_TRY(io_alloc(labels->n_labels, sizeof *names, (void **)&names));
+    for (size_t i = 0; i < labels->n_labels; i++) {
+        normalise(labels->labels[i].name, names[i].name);
+        names[i].value = labels->labels[i].value;
+    }
+    qsort(names, labels->n_labels, sizeof *names, compare_names);
+    for (size_t i = 1; i < labels->n_labels && status == IO_OK; i++)
+        if (!strcmp(names[i].name, names[i - 1].name))
+            status = IO_FAIL(IO_ERR_MISMATCH,
+                             "%s: values %d and %d are both \"%s\"; give each value a name of its own (samed evaluate and prepare "
+                             "merge values with --map)",
+                             path, names[i - 1].value, names[i].value, io_labels_find(labels, names[i].value)->name);
+    io_free(&names);
+    return status;
+}
+
 /* Sorts by value, puts a background in front where the file names none, and refuses a value with two names. */
 static io_status order_labels(io_labels *labels, const char *path)
 {
+    const io_label *ignored = labels->ignore_value < 0 ? NULL : io_labels_find(labels, labels->ignore_value);
+
+    if (labels->ignore_value == 0 || ignored)
+        return IO_FAIL(IO_ERR_MISMATCH, "%s: value %d is both \"ignore\" and \"%s\"", path, labels->ignore_value,
+                       ignored ? ignored->name : organs[0].name);
     if (!io_labels_find(labels, 0)) labels->labels[labels->n_labels++] = organs[0];
     qsort(labels->labels, labels->n_labels, sizeof *labels->labels, compare_values);
     for (size_t i = 1; i < labels->n_labels; i++)
         if (labels->labels[i].value == labels->labels[i - 1].value)
             return IO_FAIL(IO_ERR_MISMATCH, "%s: value %d is both \"%s\" and \"%s\"", path, labels->labels[i].value,
                            labels->labels[i - 1].name, labels->labels[i].name);
-    return IO_OK;
+    return check_names(labels, path);
 }
 
 /* Labels out of a parsed file. A bare object's own "colors" is no label. */
@@ -215,6 +257,10 @@ static io_status read_labels(const io_json *root, const char *path, io_labels *l
         io_label *label = &labels->labels[labels->n_labels];
         if (member == colors && io_json_is_object(member)) continue;
         IO_TRY(read_member(member, path, label));
+        if (object != root && !strcmp(label->name, "ignore")) {
+            labels->ignore_value = label->value;
+            continue;
+        }
         IO_TRY(read_color(colors, path, label));
         labels->n_labels++;
     }

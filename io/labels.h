@@ -9,20 +9,22 @@
 #include "io/status.h"
 
 typedef struct io_label {
-    int value;          /* 0..65535; 0 is background */
+    int value; /* 0..65535; 0 is background */
     char name[128];
     uint8_t rgb[3];
 } io_label;
 
 typedef struct io_labels {
-    io_label *labels;   /* [n_labels], ascending by value */
+    io_label *labels; /* [n_labels], ascending by value */
     size_t n_labels;
+    int ignore_value; /* of voxels that nobody may judge (nnU-Net's "ignore"), which is none of the labels; -1 without one */
 } io_labels;
 
 /* SAMed's eight organs and the background with colours (n_classes 9: spec 7), else "class_1" ...; n_classes counts the background. */
 io_status io_labels_default(int n_classes, io_labels **out);
 /* nnU-Net / MSD dataset.json ("labels": {"background": 0, "liver": 1} or {"1": "liver"}), or a bare object of either kind;
- * optional "colors": {"liver": "#rrggbb"}; without, SAMed's organs keep their colours whatever their values. */
+ * optional "colors": {"liver": "#rrggbb"}; without, SAMed's organs keep their colours whatever their values. "ignore" among the labels of
+ * a dataset.json is no label but ignore_value. Two names of a value, or two values of a name, are refused. */
 io_status io_labels_read(const char *path, io_labels **out);
 const io_label *io_labels_find(const io_labels *labels, int value); /* NULL when absent */
 /* "kidney_right", "right kidney" and "Kidney-Right" are one name. */

@@ -50,14 +50,13 @@ static io_status open_output(evaluate_run *run)
     return job_output_remove(run->options->output, names, sizeof names / sizeof *names);
 }
 
-/* "reference=btcv" is for the references only; without a side a map is for both. */
 static io_status apply_map(evaluate_run *run, const char *text)
 {
-    const bool is_prediction = !strncmp(text, "prediction=", 11), is_reference = !strncmp(text, "reference=", 10);
-    const char *source = is_prediction ? text + 11 : is_reference ? text + 10 : text;
+    bool is_for_reference, is_for_prediction;
+    const char *source = job_evaluate_map_source(text, &is_for_reference, &is_for_prediction);
 
-    if (!is_prediction) IO_TRY(pipe_label_map_apply(run->reference_map, source));
-    if (!is_reference) IO_TRY(pipe_label_map_apply(run->prediction_map, source));
+    if (is_for_reference) IO_TRY(pipe_label_map_apply(run->reference_map, source));
+    if (is_for_prediction) IO_TRY(pipe_label_map_apply(run->prediction_map, source));
     return IO_OK;
 }
 
@@ -96,6 +95,7 @@ static io_status plan(evaluate_run *run)
     IO_TRY(pipe_label_map_create(run->labels, &run->reference_map));
     IO_TRY(pipe_label_map_create(run->labels, &run->prediction_map));
     for (int i = 0; i < options->n_maps; i++) IO_TRY(apply_map(run, options->maps[i]));
+    pipe_label_map_set_ignore(run->reference_map);
     study = complete_conventions(run);
     IO_TRY(pipe_study_create(run->labels, &study, &run->study));
     if (run->study->n_organs == 0) return IO_FAIL(IO_ERR_ARGUMENT, "%s: there is no organ beside the background", run->labels_source);
@@ -236,7 +236,8 @@ static void tell_start(const evaluate_run *run)
 {
     io_json *event = job_event_create(run->options->json, "start");
 
-    io_log(IO_LOG_INFO, "%zu cases, %zu organs, %zu metrics", run->study->n_cases, run->study->n_organs, run->study->n_columns);
+    io_log(IO_LOG_INFO, "%zu cases, %zu organs of %s, %zu metrics", run->study->n_cases, run->study->n_organs, run->labels_source,
+           run->study->n_columns);
     if (!event) return;
     (void)io_json_put_text(event, "version", SAMED_VERSION);
     (void)io_json_put_number(event, "cases", (double)run->study->n_cases);

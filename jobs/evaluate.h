@@ -39,6 +39,9 @@ typedef struct evaluate_options {
 } evaluate_options;
 
 /* Returns -1, or the exit code with which the program has to end at once. */
+/* The map of --map behind its side, and which sides it is for; without a side both. */
+const char *job_evaluate_map_source(const char *text, bool *is_for_reference, bool *is_for_prediction);
+
 int job_options_evaluate(int argc, char **argv, evaluate_options *out);
 void job_options_evaluate_free(evaluate_options *options);
 
@@ -56,7 +59,7 @@ typedef struct evaluate_run {
     job_post *post;
     job_progress progress;
     io_labels *labels;
-    char labels_source[400];
+    char labels_source[512];
     pipe_label_map *reference_map, *prediction_map;
     pipe_study *study;
     int n_parts;       /* items per case */
@@ -67,7 +70,8 @@ typedef struct evaluate_run {
     double started;
 } evaluate_run;
 
-/* The names of organs: --labels, or a dataset.json beside the label maps, or SAMed's organs. *source in words. */
+/* The names of organs: --labels, or a dataset.json beside the first reference, or SAMed's organs. *source in words. A ready map for the
+ * references leads to SAMed's organs: it replaces the values that the dataset.json beside them names. */
 io_status job_evaluate_labels(const evaluate_options *options, io_labels **out, char *source, size_t n_source);
 /* The cases of a study, sorted by id, with those that lack a partner. */
 io_status job_evaluate_pairs(const evaluate_options *options, pipe_study *study);

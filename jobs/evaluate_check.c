@@ -66,8 +66,8 @@ static bool is_used(const pipe_study *study, const char *name)
 /* The names of a user's own map stand for mask files: without a file of that name the map does not do what was meant. */
 static void check_names(const evaluate_run *run, const pipe_label_map *map)
 {
-    for (size_t n = map->n_names - map->n_own_names; n < map->n_names; n++)
-        if (!is_used(run->study, map->names[n]))
+    for (size_t n = 0; n < map->n_names; n++)
+        if (map->is_own[n] && !is_used(run->study, map->names[n]))
             io_log(IO_LOG_WARN,
                    "--map: no case has a mask file \"%s\"; names on the left stand for mask files, in label maps give the label's value",
                    map->names[n]);
@@ -76,7 +76,7 @@ static void check_names(const evaluate_run *run, const pipe_label_map *map)
 /* A map for both sides gave both the same names. */
 static bool has_same_names(const pipe_label_map *a, const pipe_label_map *b)
 {
-    if (a->n_names != b->n_names || a->n_own_names != b->n_own_names) return false;
+    if (a->n_names != b->n_names) return false;
     for (size_t n = 0; n < a->n_names; n++)
         if (strcmp(a->names[n], b->names[n]) != 0) return false;
     return true;

@@ -17,6 +17,8 @@ typedef struct result_head {
     int64_t n_organs;
     int64_t dims[3];
     double spacing_mm[3];
+    int64_t n_ignored;
+    pipe_unnamed unnamed[PIPE_N_SIDES];
     char reference_sha256[65], prediction_sha256[65];
     char note[PIPE_NOTE_BYTES];
 } result_head;
@@ -48,6 +50,8 @@ static void put_head(const pipe_study_case *c, size_t index, size_t n_organs, ui
     head.n_organs = (int64_t)n_organs;
     memcpy(head.dims, c->dims, sizeof head.dims);
     memcpy(head.spacing_mm, c->spacing_mm, sizeof head.spacing_mm);
+    head.n_ignored = c->n_ignored;
+    memcpy(head.unnamed, c->unnamed, sizeof head.unnamed);
     memcpy(head.reference_sha256, c->reference_sha256, sizeof head.reference_sha256);
     memcpy(head.prediction_sha256, c->prediction_sha256, sizeof head.prediction_sha256);
     memcpy(head.note, c->note, sizeof head.note);
@@ -82,6 +86,8 @@ static void take_head(pipe_study *study, const result_head *head)
 
     memcpy(c->dims, head->dims, sizeof c->dims);
     memcpy(c->spacing_mm, head->spacing_mm, sizeof c->spacing_mm);
+    c->n_ignored = head->n_ignored;
+    memcpy(c->unnamed, head->unnamed, sizeof c->unnamed);
     memcpy(c->reference_sha256, head->reference_sha256, sizeof c->reference_sha256);
     memcpy(c->prediction_sha256, head->prediction_sha256, sizeof c->prediction_sha256);
     memcpy(c->note, head->note, sizeof c->note);

@@ -32,7 +32,7 @@ enum {
     KEY_RANKS
 };
 
-enum { MAX_WORST = 100 };
+enum { MAX_WORST = 100, MAX_LIST = 1024 };
 
 static const struct argp_option options_table[] = {
     {0, 0, 0, 0, "What is compared:", 1},
@@ -115,11 +115,19 @@ static void add_convention(struct argp_state *state, pipe_study_options *study, 
     study->order[study->n_conventions++] = convention;
 }
 
+/* A list of names or numbers to take apart; a longer one than any that makes sense is refused, not cut. */
+static char *copy_list(struct argp_state *state, const char *option, const char *text, char copy[MAX_LIST])
+{
+    if (strlen(text) >= MAX_LIST)
+        job_options_fail(state, "%s: a list of %zu letters, expected at most %d", option, strlen(text), MAX_LIST - 1);
+    snprintf(copy, MAX_LIST, "%s", text);
+    return copy;
+}
+
 static void set_conventions(struct argp_state *state, const char *text, pipe_study_options *study)
 {
-    char copy[256], *rest = copy;
+    char copy[MAX_LIST], *rest = copy_list(state, "--convention", text, copy);
 
-    snprintf(copy, sizeof copy, "%s", text);
     study->conventions = 0;
     study->n_conventions = 0;
     for (char *name = strtok_r(copy, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) add_convention(state, study, name);
@@ -128,9 +136,8 @@ static void set_conventions(struct argp_state *state, const char *text, pipe_stu
 
 static void set_tolerances(struct argp_state *state, const char *text, pipe_study_options *study)
 {
-    char copy[256], *rest = copy;
+    char copy[MAX_LIST], *rest = copy_list(state, "--tolerance", text, copy);
 
-    snprintf(copy, sizeof copy, "%s", text);
     study->n_tolerances = 0;
     for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
         const double mm = job_options_number(state, "--tolerance", word);
@@ -144,6 +151,16 @@ static void set_tolerances(struct argp_state *state, const char *text, pipe_stud
     qsort(study->tolerances_mm, (size_t)study->n_tolerances, sizeof *study->tolerances_mm, pipe_compare_doubles);
     for (int i = 1; i < study->n_tolerances; i++)
         if (study->tolerances_mm[i] == study->tolerances_mm[i - 1]) job_options_fail(state, "--tolerance: '%s' names one twice", text);
+}
+
+const char *job_evaluate_map_source(const char *text, bool *is_for_reference, bool *is_for_prediction)
+{
+    static const char prediction[] = "prediction=", reference[] = "reference=";
+
+    *is_for_reference = strncmp(text, prediction, sizeof prediction - 1) != 0;
+    *is_for_prediction = strncmp(text, reference, sizeof reference - 1) != 0;
+    if (!*is_for_reference) return text + sizeof prediction - 1;
+    return *is_for_prediction ? text : text + sizeof reference - 1;
 }
 
 static void add_map(struct argp_state *state, const char *text, evaluate_options *options)

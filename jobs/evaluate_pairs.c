@@ -253,6 +253,23 @@ done:
     return status;
 }
 
+/* The folder of a file, "." for one without. */
+static io_status copy_folder(const char *path, char **out)
+{
+    const size_t n = (size_t)(io_path_name(path) - path);
+
+    IO_TRY(io_string_copy(n ? path : ".", out));
+    if (n) (*out)[n] = '\0';
+    return IO_OK;
+}
+
+/* Cuts the line's end; false for what is no pair: an empty line, a comment, the heading. */
+static bool is_pair_line(char *line)
+{
+    line[strcspn(line, "\r")] = '\0';
+    return *line && *line != '#' && strncmp(line, "id\t", 3) != 0;
+}
+
 static io_status read_list(const char *list, pipe_study *study)
 {
     io_status status = IO_OK;
@@ -260,18 +277,11 @@ static io_status read_list(const char *list, pipe_study *study)
     size_t number = 0;
 
     IO_TRY_GOTO(status, done, io_file_read_text(list, MAX_LIST_BYTES, &text));
-    IO_TRY_GOTO(status, done, io_string_copy(list, &folder));
-    folder[io_path_name(folder) - folder] = '\0';
-    if (!*folder) {
-        io_free(&folder);
-        IO_TRY_GOTO(status, done, io_string_copy(".", &folder));
-    }
+    IO_TRY_GOTO(status, done, copy_folder(list, &folder));
     rest = text;
     for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
         number++;
-        line[strcspn(line, "\r")] = '\0';
-        if (!*line || *line == '#' || !strncmp(line, "id\t", 3)) continue;
-        IO_TRY_GOTO(status, done, add_line(list, folder, number, line, study));
+        if (is_pair_line(line)) IO_TRY_GOTO(status, done, add_line(list, folder, number, line, study));
     }
 done:
     io_free(&folder);
@@ -348,13 +358,14 @@ io_status job_evaluate_pairs(const evaluate_options *options, pipe_study *study)
     return IO_OK;
 }
 
-static io_status read_beside(const char *path, io_labels **out, char *source, size_t n_source)
+/* Looks into path and the folders above it, n_folders in all. */
+static io_status read_beside(const char *path, int n_folders, io_labels **out, char *source, size_t n_source)
 {
     io_status status = IO_OK;
     char *folder = NULL, *file = NULL;
 
     IO_TRY_GOTO(status, done, io_string_copy(path, &folder));
-    for (int up = 0; up < 2 && !*out; up++) {
+    for (int up = 0; up < n_folders && !*out; up++) {
         io_free(&file);
         IO_TRY_GOTO(status, done, io_path_join(*folder ? folder : ".", "dataset.json", &file));
         if (io_file_exists(file)) {
@@ -370,15 +381,66 @@ done:
     return status;
 }
 
+/* The first reference of a list: *out with io_free, NULL without any. */
+static io_status find_listed(const char *list, char **out)
+{
+    io_status status = IO_OK;
+    char *text = NULL, *folder = NULL, *rest;
+
+    IO_TRY_GOTO(status, done, io_file_read_text(list, MAX_LIST_BYTES, &text));
+    IO_TRY_GOTO(status, done, copy_folder(list, &folder));
+    rest = text;
+    for (char *line = strsep(&rest, "\n"); line && !*out; line = strsep(&rest, "\n")) {
+        char *fields[4] = {NULL};
+        if (!is_pair_line(line)) continue;
+        if (split_line(line, fields) >= 3 && fields[2]) IO_TRY_GOTO(status, done, resolve(folder, fields[2], out));
+    }
+done:
+    io_free(&folder);
+    io_free(&text);
+    return status;
+}
+
+/* The dataset.json beside the first reference: *out NULL without one. */
+static io_status find_beside(const evaluate_options *options, io_labels **out, char *source, size_t n_source)
+{
+    io_status status = IO_OK;
+    char *listed = NULL;
+
+    if (options->n_references > 0)
+        return read_beside(options->references[0], io_folder_exists(options->references[0]) ? 2 : 3, out, source, n_source);
+    IO_TRY_GOTO(status, done, find_listed(options->list, &listed));
+    if (listed) status = read_beside(listed, 3, out, source, n_source);
+done:
+    io_free(&listed);
+    return status;
+}
+
+/* The ready map that says what the references hold; NULL for none. */
+static const char *find_ready_map(const evaluate_options *options)
+{
+    for (int i = 0; i < options->n_maps; i++) {
+        bool is_for_reference, is_for_prediction;
+        const char *source = job_evaluate_map_source(options->maps[i], &is_for_reference, &is_for_prediction);
+        if (is_for_reference && pipe_label_map_is_ready(source)) return source;
+    }
+    return NULL;
+}
+
 io_status job_evaluate_labels(const evaluate_options *options, io_labels **out, char *source, size_t n_source)
 {
+    const char *ready = find_ready_map(options);
+
     *out = NULL;
     if (options->labels) {
         snprintf(source, n_source, "%s", options->labels);
         return io_labels_read(options->labels, out);
     }
-    if (options->n_references > 0 && options->n_maps == 0) IO_TRY(read_beside(options->references[0], out, source, n_source));
+    if (!ready) IO_TRY(find_beside(options, out, source, n_source));
     if (*out) return IO_OK;
-    snprintf(source, n_source, "SAMed's eight organs (no --labels, no dataset.json)");
+    if (ready)
+        snprintf(source, n_source, "SAMed's eight organs (no --labels; --map %s leads to them)", ready);
+    else
+        snprintf(source, n_source, "SAMed's eight organs (no --labels, no dataset.json beside the references)");
     return io_labels_default(9, out);
 }

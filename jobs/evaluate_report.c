@@ -139,6 +139,19 @@ static void warn_of_labels(const evaluate_run *run)
     if (n > MAX_DOUBTS) io_log(IO_LOG_WARN, "%zu more organs of this kind: see report.html, Methods", n - MAX_DOUBTS);
 }
 
+/* Labels that nothing names are lost from every number: each is told by its value. */
+static void warn_of_unnamed(const pipe_report *report)
+{
+    char text[700];
+
+    for (size_t i = 0; i < report->n_unnamed && i < MAX_DOUBTS; i++) {
+        pipe_unnamed_text(&report->unnamed[i], report->labels_source, text, sizeof text);
+        io_log(IO_LOG_WARN, "%s; name it with --labels, or say with --map what it is", text);
+    }
+    if (report->n_unnamed > MAX_DOUBTS)
+        io_log(IO_LOG_WARN, "%zu more labels without a name: see unnamed_labels in summary.json", report->n_unnamed - MAX_DOUBTS);
+}
+
 /* Rank 0. The marker comes last: its presence says that everything else is there. */
 static io_status write_report(const evaluate_run *run, const pipe_report *report)
 {
@@ -146,9 +159,10 @@ static io_status write_report(const evaluate_run *run, const pipe_report *report
     const size_t n_done = pipe_study_count_done(run->study), n_notes = pipe_study_count_notes(run->study);
     io_status status;
 
+    warn_of_unnamed(report);
     if (n_notes > 0)
-        io_log(IO_LOG_WARN, "%zu cases hold labels that %s does not name, or were changed on the way: see the notes in summary.json",
-               n_notes, run->labels_source);
+        io_log(IO_LOG_WARN, "%zu case%s with a note, of what was left out or changed on the way: see summary.json", n_notes,
+               n_notes == 1 ? "" : "s");
     if (n_done > 0 && n_done < PIPE_FEW_CASES)
         io_log(IO_LOG_WARN, "only %zu cases measured: confidence intervals and p-values of fewer than %d say little", n_done,
                PIPE_FEW_CASES);
@@ -187,12 +201,14 @@ io_status job_evaluate_report(evaluate_run *run)
     pipe_study_summary *summary = NULL;
     pipe_other_report *other = NULL;
     pipe_report_picture *pictures = NULL;
-    size_t n_pictures = 0;
+    pipe_unnamed_label *unnamed = NULL;
+    size_t n_pictures = 0, n_unnamed = 0;
     char maps[2048];
 
     if (run->world.size > 1) IO_TRY(spread_study(run));
     describe_maps(run->options, maps, sizeof maps);
     status = read_other(run, &other);
+    if (status == IO_OK && run->world.rank == 0) status = pipe_study_list_unnamed(run->study, &unnamed, &n_unnamed);
     if (status == IO_OK) status = pipe_study_summarise(run->study, other, (size_t)run->world.rank, (size_t)run->world.size, &summary);
     if (!job_all_ok(&run->world, &status, NULL)) goto done;
     IO_TRY_GOTO(status, done, gather_summary(run, summary));
@@ -207,6 +223,8 @@ io_status job_evaluate_report(evaluate_run *run)
                                 .maps = maps,
                                 .reference_map = run->reference_map,
                                 .prediction_map = run->prediction_map,
+                                .unnamed = unnamed,
+                                .n_unnamed = n_unnamed,
                                 .grid_tolerance_mm = run->options->grid_tolerance_mm,
                                 .resample = run->options->resample,
                                 .round = run->options->round,
@@ -215,6 +233,7 @@ io_status job_evaluate_report(evaluate_run *run)
     if (run->world.rank == 0) status = write_report(run, &report);
 done:
     job_evaluate_pictures_free(&pictures, n_pictures);
+    io_free(&unnamed);
     pipe_other_report_free(&other);
     pipe_study_summary_free(&summary);
     return status;

@@ -57,6 +57,18 @@ static io_status read_labels(const prepare_options *o, io_labels **out)
     return io_labels_default(o->n_classes ? o->n_classes + 1 : 9, out);
 }
 
+/* A loss over all pixels cannot leave voxels out, and calling them background would teach what nobody said. */
+static io_status refuse_ignore(const pipe_label_map *map)
+{
+    const int value = map->labels->ignore_value;
+
+    if (value < 0 || map->is_mapped[value]) return IO_OK;
+    return IO_FAIL(IO_ERR_UNSUPPORTED,
+                   "the label table says that value %d is to ignore, but training cannot leave voxels out; say what they are with --map, a "
+                   "file such as {\"%d\": 0}, and give the table with --labels",
+                   value, value);
+}
+
 static io_status open_labels(prepare_run *run)
 {
     const prepare_options *o = run->options;
@@ -69,6 +81,7 @@ static io_status open_labels(prepare_run *run)
         return IO_FAIL(IO_ERR_ARGUMENT, "--classes %d, but %s names %zu", o->n_classes, o->labels, n_classes);
     IO_TRY(pipe_label_map_create(run->labels, &run->map));
     if (o->map) IO_TRY(pipe_label_map_apply(run->map, o->map));
+    IO_TRY(refuse_ignore(run->map));
     run->prepare = (pipe_prepare_options){
         .folder = o->output, .slices = o->slices, .map = run->map, .tolerance_mm = o->tolerance_mm, .text = run->text};
     return pipe_prepare_text(&run->prepare, run->text);

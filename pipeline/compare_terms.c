@@ -31,10 +31,17 @@ static io_status check_options(const pipe_report *report, const char *folder, co
     const char *resample = report->resample ? "nearest" : "none", *round = report->round ? "yes" : "no";
     const char *missing = report->study->options.missing_is_worst ? "worst" : "fail";
     const char *other_round = io_json_is_true(io_json_get(root, "round")) ? "yes" : "no";
+    const int ignore = pipe_label_map_has_ignore(report->reference_map) ? report->study->labels->ignore_value : -1;
+    double other_ignore = -1; /* of a report that does not say */
+    char here[32], there[32];
 
     if (strcmp(resample, text_or_none(root, "resample")) != 0)
         return refuse(folder, "--resample", resample, text_or_none(root, "resample"));
     if (strcmp(round, other_round) != 0) return refuse(folder, "--round", round, other_round);
+    (void)io_json_get_number(root, "ignore_value", &other_ignore);
+    snprintf(here, sizeof here, "%d", ignore);
+    snprintf(there, sizeof there, "%g", other_ignore);
+    if (ignore != other_ignore) return refuse(folder, "values to ignore (-1: none)", here, there);
     return strcmp(missing, text_or_none(root, "missing")) == 0 ? IO_OK
                                                                : refuse(folder, "--missing", missing, text_or_none(root, "missing"));
 }

@@ -84,6 +84,24 @@ static void count_overlap(pipe_label_volume *volume, int kept, int lost)
     entry->n_voxels++;
 }
 
+static void count_unnamed(pipe_unnamed *unnamed, int value)
+{
+    int64_t at = 0, behind;
+
+    unnamed->n_voxels++;
+    while (at < unnamed->n_values && unnamed->values[at] < value) at++;
+    if (at == unnamed->n_values || unnamed->values[at] != value) {
+        if (unnamed->n_values == PIPE_MAX_UNNAMED) return;
+        for (behind = unnamed->n_values++; behind > at; behind--) {
+            unnamed->values[behind] = unnamed->values[behind - 1];
+            unnamed->counts[behind] = unnamed->counts[behind - 1];
+        }
+        unnamed->values[at] = value;
+        unnamed->counts[at] = 0;
+    }
+    unnamed->counts[at]++;
+}
+
 static void put_value(voxel_sink *sink, int64_t at, int value)
 {
     pipe_label_volume *volume = sink->volume;
@@ -96,9 +114,10 @@ static void put_value(voxel_sink *sink, int64_t at, int value)
     }
     if (organ == 0) organ = sink->map->organ_of[value];
     if (organ == PIPE_LABEL_UNKNOWN) {
-        if (volume->n_unknown++ == 0 || value < volume->unknown_value) volume->unknown_value = value;
+        count_unnamed(&volume->unnamed, value);
         organ = 0;
     }
+    if (organ == PIPE_LABEL_IGNORE) organ = volume->ignore_organ;
     set_organ(volume, at, organ);
 }
 
@@ -107,6 +126,10 @@ static io_status put_number(voxel_sink *sink, int64_t at, double number)
     const double value = sink->round ? floor(number + 0.5) : number;
 
     if (!(value >= 0 && value < PIPE_LABEL_VALUES && value == (double)(int)value)) return refuse_value(sink, at, number);
+    if (value != number) {
+        sink->volume->n_rounded++;
+        sink->volume->largest_step = fmax(sink->volume->largest_step, fabs(value - number));
+    }
     put_value(sink, at, (int)value);
     return IO_OK;
 }
@@ -217,17 +240,26 @@ static io_status check_memory(const io_grid *grid, size_t n_bytes)
                    (long long)grid->dims[0], (long long)grid->dims[1], (long long)grid->dims[2], n_bytes, (unsigned long long)limit);
 }
 
-static io_status allocate(pipe_label_volume *volume, const io_grid *grid, size_t n_organs)
+static io_status allocate(pipe_label_volume *volume, const io_grid *grid, int largest_organ)
 {
     size_t n = 1, n_bytes;
 
     for (int a = 0; a < 3; a++) IO_TRY(io_size_mul(n, (size_t)grid->dims[a], &n));
     volume->grid = *grid;
     volume->n_voxels = (int64_t)n;
-    volume->organ_bytes = n_organs > 255 ? 2 : 1;
+    volume->organ_bytes = largest_organ > UINT8_MAX ? 2 : 1;
     IO_TRY(io_size_mul(n, (size_t)volume->organ_bytes, &n_bytes));
     IO_TRY(check_memory(grid, n_bytes));
     return io_alloc(n, (size_t)volume->organ_bytes, &volume->organs);
+}
+
+/* Room for all that the map knows. */
+static io_status allocate_for(pipe_label_volume *volume, const io_grid *grid, const pipe_label_map *map)
+{
+    const int n_organs = (int)pipe_organ_count(map->labels);
+
+    volume->ignore_organ = pipe_label_map_has_ignore(map) ? n_organs + 1 : 0;
+    return allocate(volume, grid, volume->ignore_organ ? volume->ignore_organ : n_organs);
 }
 
 io_status pipe_label_volume_create(const io_grid *grid, const pipe_label_map *map, pipe_label_volume **out)
@@ -236,7 +268,7 @@ io_status pipe_label_volume_create(const io_grid *grid, const pipe_label_map *ma
     pipe_label_volume *volume = NULL;
 
     IO_TRY(io_alloc(1, sizeof *volume, (void **)&volume));
-    status = allocate(volume, grid, pipe_organ_count(map->labels));
+    status = allocate_for(volume, grid, map);
     if (status != IO_OK) pipe_label_volume_free(&volume);
     *out = volume;
     return status;
@@ -249,7 +281,7 @@ static io_status read_file(voxel_sink *sink, char sha256[65])
     io_status status = IO_OK;
 
     IO_TRY(io_nifti_read_info(sink->path, &info));
-    if (!volume->organs) status = allocate(volume, &info.grid, pipe_organ_count(sink->map->labels));
+    if (!volume->organs) status = allocate_for(volume, &info.grid, sink->map);
     if (status != IO_OK) return io_fail_context(status, "%s", sink->path);
     if (pipe_grid_compare(&volume->grid, &info.grid, 1e-3) != IO_OK)
         return io_fail_context(IO_ERR_MISMATCH, "%s: lies on another grid than the masks beside it", sink->path);
@@ -265,7 +297,9 @@ static io_status read_mask(voxel_sink *sink, const char *folder, const char *nam
 
     IO_TRY_GOTO(status, done, io_case_id(name, &stem));
     sink->mask_organ = pipe_label_map_find(sink->map, stem);
-    if (sink->mask_organ == 0) goto done;
+    if (sink->mask_organ < 0 && sink->volume->n_other_files++ == 0)
+        snprintf(sink->volume->other_file, sizeof sink->volume->other_file, "%s", name);
+    if (sink->mask_organ <= 0) goto done;
     IO_TRY_GOTO(status, done, io_path_join(folder, name, &path));
     sink->path = path;
     IO_TRY_GOTO(status, done, read_file(sink, sha256));
@@ -341,6 +375,19 @@ void pipe_label_volume_free(pipe_label_volume **volume)
     if (!volume || !*volume) return;
     io_free(&(*volume)->organs);
     io_free(volume);
+}
+
+int64_t pipe_label_volume_leave_out(pipe_label_volume *reference, pipe_label_volume *prediction)
+{
+    int64_t n = 0;
+
+    for (int64_t at = 0; reference->ignore_organ > 0 && at < reference->n_voxels; at++) {
+        if (organ_at(reference, at) != reference->ignore_organ) continue;
+        set_organ(reference, at, 0);
+        set_organ(prediction, at, 0);
+        n++;
+    }
+    return n;
 }
 
 static void map_point(const double affine[3][4], const double voxel[3], double out[3])
@@ -438,7 +485,7 @@ io_status pipe_label_volume_resample(pipe_label_volume *volume, const io_grid *g
 
     IO_TRY(combine_affines(volume->grid.affine, grid->affine, affine));
     moved.organs = NULL;
-    IO_TRY(allocate(&moved, grid, volume->organ_bytes == 1 ? 1 : 256));
+    IO_TRY(allocate(&moved, grid, volume->organ_bytes == 1 ? UINT8_MAX : UINT16_MAX));
     sample_nearest(volume, affine, &moved);
     io_free(&volume->organs);
     *volume = moved;

@@ -6,17 +6,19 @@
 
 #include "io/memory.h"
 
+/* What does not fit is cut, with a sign. */
 static void add_note(pipe_study_case *about, const char *text)
 {
-    const size_t n = strlen(about->note);
+    const size_t n = strlen(about->note), n_more = strlen(text) + (n ? 2 : 0), room = sizeof about->note - 1 - n;
 
     snprintf(about->note + n, sizeof about->note - n, "%s%s", n ? "; " : "", text);
+    if (n_more > room) memcpy(about->note + sizeof about->note - 4, "...", 4);
 }
 
 /* "prediction: 12 voxels in two masks, the first by file name keeps them: liver 10 of stomach, ..." */
 static void note_overlaps(pipe_study_case *about, const char *side, const pipe_label_volume *volume, const io_labels *labels)
 {
-    char text[PIPE_NOTE_BYTES];
+    char text[2 * PIPE_NOTE_BYTES];
     size_t at = (size_t)snprintf(text, sizeof text, "%s: %lld voxels in two masks, the first by file name keeps them:", side,
                                  (long long)volume->n_overlaps);
 
@@ -27,16 +29,48 @@ static void note_overlaps(pipe_study_case *about, const char *side, const pipe_l
     add_note(about, text);
 }
 
-static void note_volume(pipe_study_case *about, const char *side, const pipe_label_volume *volume, const io_labels *labels)
+static void note_unnamed(pipe_study_case *about, const char *side, const pipe_unnamed *unnamed)
 {
-    char text[120];
+    char text[PIPE_NOTE_BYTES];
+    size_t at =
+        (size_t)snprintf(text, sizeof text, "%s: %lld voxels of labels without a name are background:", side, (long long)unnamed->n_voxels);
 
-    if (volume->n_unknown > 0) {
-        snprintf(text, sizeof text, "%s: %lld voxels of unnamed labels (%d, ...)", side, (long long)volume->n_unknown,
-                 volume->unknown_value);
+    for (int64_t i = 0; i < unnamed->n_values && at < sizeof text; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s %lld of %lld", i ? "," : "", (long long)unnamed->counts[i],
+                               (long long)unnamed->values[i]);
+    add_note(about, text);
+}
+
+static void note_volume(pipe_study_case *about, pipe_side which, const pipe_label_volume *volume, const io_labels *labels)
+{
+    const char *side = pipe_side_name(which);
+    char text[240];
+
+    if (volume->unnamed.n_voxels > 0) note_unnamed(about, side, &volume->unnamed);
+    if (volume->n_rounded > 0) {
+        snprintf(text, sizeof text, "%s: %lld voxel%s rounded (by at most %.2g)", side, (long long)volume->n_rounded,
+                 volume->n_rounded == 1 ? "" : "s", volume->largest_step);
         add_note(about, text);
     }
     if (volume->n_overlaps > 0) note_overlaps(about, side, volume, labels);
+    if (volume->n_other_files > 0) {
+        snprintf(text, sizeof text, "%s: %d mask file%s of no organ left out (%s%s)", side, volume->n_other_files,
+                 volume->n_other_files == 1 ? "" : "s", volume->other_file, volume->n_other_files == 1 ? "" : ", ...");
+        add_note(about, text);
+    }
+    about->unnamed[which] = volume->unnamed;
+}
+
+/* Both maps lie on one grid: what the reference does not judge is in neither. */
+static void leave_out(pipe_study_case *about, pipe_pair *pair)
+{
+    char text[80];
+
+    about->n_ignored = pipe_label_volume_leave_out(pair->reference, pair->prediction);
+    if (about->n_ignored == 0) return;
+    snprintf(text, sizeof text, "reference: %lld voxel%s to ignore, left out of both", (long long)about->n_ignored,
+             about->n_ignored == 1 ? "" : "s");
+    add_note(about, text);
 }
 
 static void describe(pipe_study_case *about, const pipe_pair *pair, const io_labels *labels)
@@ -45,8 +79,9 @@ static void describe(pipe_study_case *about, const pipe_pair *pair, const io_lab
     memcpy(about->spacing_mm, pair->reference->grid.spacing_mm, sizeof about->spacing_mm);
     memcpy(about->reference_sha256, pair->reference->sha256, sizeof about->reference_sha256);
     memcpy(about->prediction_sha256, pair->prediction->sha256, sizeof about->prediction_sha256);
-    note_volume(about, "reference", pair->reference, labels);
-    note_volume(about, "prediction", pair->prediction, labels);
+    note_volume(about, PIPE_REFERENCE, pair->reference, labels);
+    note_volume(about, PIPE_PREDICTION, pair->prediction, labels);
+    leave_out(about, pair);
 }
 
 static io_status match_grids(const pipe_pair_options *options, pipe_study_case *about, pipe_pair *pair)

@@ -130,10 +130,11 @@ static io_status check_grids(const preparation *p, const io_grid *image, const i
 
 static io_status check_known(const preparation *p, const pipe_label_volume *labels)
 {
-    if (labels->n_unknown == 0) return IO_OK;
+    if (labels->unnamed.n_voxels == 0) return IO_OK;
     return IO_FAIL(IO_ERR_RANGE,
-                   "%s: %lld voxels hold values such as %d, which are none of the %zu classes; give --map, --labels or --classes",
-                   p->source->paths[1], (long long)labels->n_unknown, labels->unknown_value, pipe_organ_count(p->options->map->labels));
+                   "%s: %lld voxels hold values such as %lld, which are none of the %zu classes; give --map, --labels or --classes",
+                   p->source->paths[1], (long long)labels->unnamed.n_voxels, (long long)labels->unnamed.values[0],
+                   pipe_organ_count(p->options->map->labels));
 }
 
 static io_status prepare_slices(preparation *p, const pipe_slices *slices, const io_volume *labels, const pipe_zoom *zoom)

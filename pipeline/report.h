@@ -10,6 +10,7 @@
 #include "pipeline/label_map.h"
 #include "pipeline/study.h"
 #include "pipeline/study_summary.h"
+#include "pipeline/study_unnamed.h"
 
 /* A worst case's picture. */
 typedef struct pipe_report_picture {
@@ -26,6 +27,8 @@ typedef struct pipe_report {
     const char *labels_source; /* where the label table came from, in words */
     const char *maps;          /* of labels, in words; "" without one */
     const pipe_label_map *reference_map, *prediction_map;
+    const pipe_unnamed_label *unnamed; /* [n_unnamed] */
+    size_t n_unnamed;
     double grid_tolerance_mm;
     bool resample, round;
     const pipe_report_picture *pictures; /* [n_pictures], worst case first */

@@ -219,6 +219,18 @@ static void add_setting(pipe_text *text, const char *name, const char *value)
     pipe_text_add(text, "</td></tr>\n");
 }
 
+static void describe_ignore(const pipe_report *report, char *out, size_t n_bytes)
+{
+    const pipe_study *study = report->study;
+    long long n_voxels = 0;
+
+    for (size_t i = 0; i < study->n_cases; i++) n_voxels += study->cases[i].is_done ? study->cases[i].n_ignored : 0;
+    if (pipe_label_map_has_ignore(report->reference_map))
+        snprintf(out, n_bytes, "value %d of the references: in neither label map (%lld voxels)", study->labels->ignore_value, n_voxels);
+    else
+        snprintf(out, n_bytes, "none");
+}
+
 static void add_settings(pipe_text *text, const pipe_report *report)
 {
     const pipe_study *study = report->study;
@@ -232,6 +244,8 @@ static void add_settings(pipe_text *text, const pipe_report *report)
              report->resample ? "are resampled (nearest voxel)" : "fail");
     add_setting(text, "Grids", line);
     add_setting(text, "Labels that are no integers", report->round ? "rounded" : "refused");
+    describe_ignore(report, line, sizeof line);
+    add_setting(text, "Voxels to ignore", line);
     for (int i = 0; i < study->options.n_tolerances; i++)
         at += (size_t)snprintf(line + at, sizeof line - at, "%s%g mm", i ? ", " : "", study->options.tolerances_mm[i]);
     add_setting(text, "Tolerances of NSD", line);

@@ -70,6 +70,7 @@ static void add_settings(pipe_text *text, const pipe_report *report)
     add_text_member(text, ",\n  ", "command", report->command);
     add_text_member(text, ",\n  ", "labels", report->labels_source);
     add_text_member(text, ",\n  ", "label_maps", report->maps);
+    pipe_text_add(text, ",\n  \"ignore_value\": %d", pipe_label_map_has_ignore(report->reference_map) ? study->labels->ignore_value : -1);
     pipe_text_add(text,
                   ",\n  \"grid_tolerance_mm\": %.17g,\n  \"resample\": \"%s\",\n  \"round\": %s,\n  \"missing\": \"%s\",\n  "
                   "\"bootstrap_resamples\": %d,\n  "
@@ -106,6 +107,21 @@ static void add_organs(pipe_text *text, const pipe_report *report)
     pipe_text_add(text, "\n  ],\n");
 }
 
+static void add_unnamed(pipe_text *text, const pipe_report *report)
+{
+    pipe_text_add(text, "  \"unnamed_labels\": [");
+    for (size_t i = 0; i < report->n_unnamed; i++) {
+        const pipe_unnamed_label *label = &report->unnamed[i];
+        pipe_text_add(text, "%s\n    {\"side\": \"%s\", \"value\": ", i ? "," : "", pipe_side_name(label->side));
+        if (label->value >= 0)
+            pipe_text_add(text, "%d", label->value);
+        else
+            pipe_text_add(text, "null");
+        pipe_text_add(text, ", \"n_cases\": %zu, \"n_voxels\": %lld}", label->n_cases, (long long)label->n_voxels);
+    }
+    pipe_text_add(text, "%s],\n", report->n_unnamed ? "\n  " : "");
+}
+
 static void add_case(pipe_text *text, const pipe_study_case *c)
 {
     add_text_member(text, "    {", "case", c->id);
@@ -122,6 +138,7 @@ static void add_case(pipe_text *text, const pipe_study_case *c)
             add_number(text, c->spacing_mm[a]);
         }
         pipe_text_add(text, "]");
+        pipe_text_add(text, ", \"n_ignored_voxels\": %lld", (long long)c->n_ignored);
         add_text_member(text, ", ", "note", c->note);
     } else {
         add_text_member(text, ", ", "stage", c->stage);
@@ -186,6 +203,7 @@ io_status pipe_report_json(const pipe_report *report)
         pipe_text_add(text, ",\n  \"n_cases_compared\": %zu,\n", report->other->n_cases);
     }
     add_organs(text, report);
+    add_unnamed(text, report);
     add_cases(text, report->study);
     pipe_text_add(text, "  \"summary\": [");
     for (size_t i = 0; i < n_cells; i++) {
@@ -209,7 +227,7 @@ static void measure_nn(const pipe_study *study, size_t index, size_t organ, doub
     out[NN_TP] = both;
     out[NN_FP] = (double)o->n_prediction - both;
     out[NN_FN] = (double)o->n_reference - both;
-    out[NN_TN] = n_voxels - out[NN_TP] - out[NN_FP] - out[NN_FN];
+    out[NN_TN] = n_voxels - (double)study->cases[index].n_ignored - out[NN_TP] - out[NN_FP] - out[NN_FN];
     out[NN_DICE] = pipe_overlap_dice(o); /* NaN for both empty, as there */
     out[NN_IOU] = pipe_overlap_jaccard(o);
     out[NN_PREDICTION] = (double)o->n_prediction;

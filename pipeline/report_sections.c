@@ -360,8 +360,8 @@ static void add_notes(pipe_text *text, const pipe_study *study)
 
     if (n_notes == 0) return;
     pipe_text_add(text,
-                  "<details class=\"notice\"><summary>%zu measured case%s with a note: labels without a name count as background, masks "
-                  "that overlap, grids that were changed</summary><ul>\n",
+                  "<details class=\"notice\"><summary>%zu measured case%s with a note: what was left out, rounded, resampled or claimed "
+                  "twice</summary><ul>\n",
                   n_notes, n_notes == 1 ? "" : "s");
     n_notes = 0;
     for (size_t i = 0; i < study->n_cases && n_notes < MAX_NOTES; i++) {
@@ -376,11 +376,29 @@ static void add_notes(pipe_text *text, const pipe_study *study)
     pipe_text_add(text, "</ul><p class=\"soft\">All notes are in summary.json.</p></details>\n");
 }
 
+/* In no number: said openly. */
+static void add_unnamed(pipe_text *text, const pipe_report *report)
+{
+    char line[700];
+
+    if (report->n_unnamed == 0) return;
+    pipe_text_add(text, "<div class=\"notice\"><b>Labels without a name</b> are in no number below.<ul>\n");
+    for (size_t i = 0; i < report->n_unnamed && i < MAX_NOTES; i++) {
+        pipe_unnamed_text(&report->unnamed[i], report->labels_source, line, sizeof line);
+        pipe_text_add(text, "<li>");
+        pipe_text_add_html(text, line);
+        pipe_text_add(text, "</li>\n");
+    }
+    if (report->n_unnamed > MAX_NOTES) pipe_text_add(text, "<li>%zu more, in summary.json</li>\n", report->n_unnamed - MAX_NOTES);
+    pipe_text_add(text, "</ul></div>\n");
+}
+
 void pipe_html_failed(pipe_text *text, const pipe_report *report)
 {
     const pipe_study *study = report->study;
     const size_t n_done = pipe_study_count_done(study), n_failed = study->n_cases - n_done;
 
+    add_unnamed(text, report);
     add_notes(text, study);
     if (n_done < PIPE_FEW_CASES)
         pipe_text_add(text,

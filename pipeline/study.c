@@ -44,6 +44,11 @@ pipe_presence pipe_presence_of(const pipe_overlap *overlap)
     return overlap->n_prediction == 0 ? PIPE_MISSED : PIPE_BOTH_PRESENT;
 }
 
+const char *pipe_side_name(pipe_side side)
+{
+    return side == PIPE_REFERENCE ? "reference" : "prediction";
+}
+
 const char *pipe_column_convention(const pipe_column *column)
 {
     return column->convention < 0 ? "none" : pipe_convention_name((pipe_convention)column->convention);

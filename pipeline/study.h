@@ -9,6 +9,7 @@
 
 #include "io/labels.h"
 #include "io/status.h"
+#include "pipeline/label_volume.h"
 #include "pipeline/metrics.h"
 
 typedef enum pipe_metric {
@@ -88,6 +89,9 @@ typedef struct pipe_study_options {
 
 enum { PIPE_NOTE_BYTES = 600 };
 
+typedef enum pipe_side { PIPE_REFERENCE, PIPE_PREDICTION, PIPE_N_SIDES } pipe_side;
+const char *pipe_side_name(pipe_side side); /* "reference" */
+
 typedef struct pipe_study_case {
     char *id, *reference, *prediction, *image; /* paths, NULL where there is none */
     bool is_done;
@@ -95,7 +99,9 @@ typedef struct pipe_study_case {
     int64_t dims[3];
     double spacing_mm[3];
     char reference_sha256[65], prediction_sha256[65];
-    char note[PIPE_NOTE_BYTES]; /* unknown values, overlapping masks, resampling */
+    int64_t n_ignored; /* voxels that the reference leaves out of both */
+    pipe_unnamed unnamed[PIPE_N_SIDES];
+    char note[PIPE_NOTE_BYTES]; /* unnamed labels, overlapping masks, rounding, resampling; ends with "..." where it was cut */
 } pipe_study_case;
 
 typedef struct pipe_study {

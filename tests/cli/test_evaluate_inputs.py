@@ -37,6 +37,10 @@ class Failures(unittest.TestCase):
                 self.assertEqual(stream.read(), "3\n")
         samed.check(evaluate(reference, prediction, labels, samed.path("bad.more"), "--round", "--resample", "nearest"), 3)
         self.assertEqual({key[0] for key in read_metrics(samed.path("bad.more"))}, {"a3", "a4", "a5", "a6"})
+        notes = {case["case"]: case.get("note") for case in samed.read_json(samed.path("bad.more", "summary.json"))["cases"]}
+        self.assertEqual(notes["a3"], "prediction resampled to the reference's grid")
+        self.assertIn(f"prediction: {len(paint())} voxels rounded (by at most 0.0001)", notes["a4"])
+        self.assertEqual(notes["a5"], "")
 
     def test_a_damaged_header_fails_its_case_only(self):
         reference, prediction, labels = make_study(samed.path("huge"), 3)
@@ -179,7 +183,8 @@ class Layouts(unittest.TestCase):
         write_labels(samed.path("layouts", "one", "a0.nii.gz"), paint((1, (2, 0, 0), (6, 4, 4)), (2, (0, 0, 0), (4, 4, 4))))
         samed.check(evaluate(samed.path("layouts", "one"), samed.path("layouts", "overlap"), self.labels, self.out))
         note = samed.read_json(self.out, "summary.json")["cases"][0]["note"]
-        self.assertEqual(note, "prediction: 32 voxels in two masks, the first by file name keeps them: left kidney keeps 32 of liver")
+        self.assertEqual(note, "prediction: 32 voxels in two masks, the first by file name keeps them: left kidney keeps 32 of liver; "
+                               "prediction: 1 mask file of no organ left out (Left-kidney_mask2.nii.gz)")
         with open(os.path.join(self.out, "report.html"), encoding="utf-8") as stream:
             self.assertIn("left kidney keeps 32 of liver", stream.read().split("<h2")[0])
         self.assertEqual(read_metrics(self.out)["a0", "left kidney", "dsc", "reloaded"], 1)

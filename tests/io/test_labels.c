@@ -95,6 +95,9 @@ static void test_refusals(void **state)
         {IO_ERR_FORMAT, "[]"},
         {IO_ERR_FORMAT, "{\"a\": 1, \"colors\": {\"a\": \"red\"}}"},
         {IO_ERR_FORMAT, "{\"a\": 1"},
+        {IO_ERR_MISMATCH, "{\"labels\": {\"1\": \"left kidney\", \"2\": \"liver\", \"3\": \"kidney_Left\"}}"},
+        {IO_ERR_MISMATCH, "{\"labels\": {\"a\": 1, \"ignore\": 1}}"},
+        {IO_ERR_MISMATCH, "{\"labels\": {\"a\": 1, \"ignore\": 0}}"},
     };
     io_labels *labels = NULL;
 
@@ -103,6 +106,25 @@ static void test_refusals(void **state)
         assert_non_null(strstr(io_last_error_text(), "labels.json"));
         assert_null(labels);
     }
+}
+
+/* nnU-Net's "ignore" is no class; in a bare object it is a name like any other. */
+static void test_ignore_is_no_label(void **state)
+{
+    io_labels *labels = NULL;
+
+    check_ok(read_text("{\"labels\": {\"background\": 0, \"liver\": 1, \"ignore\": 9}}", &labels));
+    assert_int_equal(labels->n_labels, 2);
+    assert_int_equal(labels->ignore_value, 9);
+    assert_null(io_labels_find(labels, 9));
+    io_labels_free(&labels);
+    check_ok(read_text("{\"liver\": 1, \"ignore\": 9}", &labels));
+    check_label(labels, 9, "ignore");
+    assert_int_equal(labels->ignore_value, -1);
+    io_labels_free(&labels);
+    check_ok(io_labels_default(9, &labels));
+    assert_int_equal(labels->ignore_value, -1);
+    io_labels_free(&labels);
 }
 
 static void check_text(const char *path, const char *expected)
@@ -167,6 +189,7 @@ int main(void)
         cmocka_unit_test(test_styles_of_dataset_json),
         cmocka_unit_test(test_organs_keep_their_colours),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_ignore_is_no_label),
         cmocka_unit_test(test_tables_for_viewers),
         cmocka_unit_test(test_large_tables_are_whole),
     };

@@ -69,8 +69,8 @@ static void test_names_are_compared_by_words(void **state)
     make_map(&labels, &map);
     assert_int_equal(pipe_label_map_find(map, "kidney_right"), 2);
     assert_int_equal(pipe_label_map_find(map, "Left-Kidney"), 3);
-    assert_int_equal(pipe_label_map_find(map, "kidney"), 0);
-    assert_int_equal(pipe_label_map_find(map, ""), 0);
+    assert_int_equal(pipe_label_map_find(map, "kidney"), -1);
+    assert_int_equal(pipe_label_map_find(map, ""), -1);
     check_ok(io_file_write_text("map.json", "{\"map\": {\"gall bladder\": \"gallbladder\", \"20\": 5, \"6\": 0}}"));
     check_ok(pipe_label_map_apply(map, "map.json"));
     assert_int_equal(pipe_label_map_find(map, "gall_bladder"), 4);
@@ -119,8 +119,8 @@ static void test_reading_gives_every_voxel(void **state)
     for (int f = 0; f < 2; f++) {
         check_ok(pipe_label_volume_read(f ? "scaled.nii" : "study.nii.gz", map, false, &volume));
         for (int i = 0; i < N; i++) assert_int_equal(organ_at(volume, i), values[i] > 8 ? 0 : values[i]);
-        assert_int_equal(volume->n_unknown, n_unknown);
-        assert_int_equal(volume->unknown_value, 9);
+        assert_int_equal(volume->unnamed.n_voxels, n_unknown);
+        assert_int_equal(volume->unnamed.values[0], 9);
         assert_int_equal(strlen(volume->sha256), 64);
         pipe_label_volume_free(&volume);
     }
