@@ -258,6 +258,47 @@ static io_status read_voxels(source *s, io_volume *volume)
     return IO_OK;
 }
 
+/* raw, slice: room for one slice. */
+static io_status visit_stream(source *s, const io_nifti_info *info, void *raw, float *slice, io_nifti_visit *visit, void *context)
+{
+    io_stream *data = s->image_stream ? s->image_stream : s->header_stream;
+    const size_t voxel_bytes = io_datatype_bytes(info->datatype), n = (size_t)(info->grid.dims[0] * info->grid.dims[1]);
+    const io_volume one = {
+        .grid = info->grid, .datatype = info->datatype, .slope = info->slope, .inter = info->inter, .voxels = raw, .n_voxels = (int64_t)n};
+
+    IO_TRY(io_stream_skip(data, (uint64_t)s->header.fields.vox_offset - s->position));
+    for (int64_t k = 0; k < info->grid.dims[2]; k++) {
+        IO_TRY(io_stream_read(data, raw, n * voxel_bytes));
+        if (s->header.is_big_endian != (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)) swap_bytes(raw, (int64_t)n, voxel_bytes);
+        io_volume_slice(&one, 0, slice);
+        visit(context, k, slice);
+    }
+    return io_stream_finish(data, MAX_TRAILING);
+}
+
+io_status io_nifti_visit_slices(const char *path, io_nifti_visit *visit, void *context)
+{
+    io_status status = IO_OK;
+    io_nifti_info info;
+    source s;
+    void *raw = NULL;
+    float *slice = NULL;
+    size_t n;
+
+    IO_TRY(open_source(path, &s));
+    fill_info(&s, &info);
+    IO_TRY_GOTO(status, done, io_size_mul((size_t)info.grid.dims[0], (size_t)info.grid.dims[1], &n));
+    IO_TRY_GOTO(status, done, io_alloc(n, io_datatype_bytes(info.datatype), &raw));
+    IO_TRY_GOTO(status, done, io_alloc(n, sizeof *slice, (void **)&slice));
+    status = visit_stream(&s, &info, raw, slice, visit, context);
+    if (status != IO_OK) status = io_fail_context(status, "%s", path);
+done:
+    io_free(&slice);
+    io_free(&raw);
+    close_source(&s);
+    return status;
+}
+
 /* A pair's hash is that of its two hashes' texts, header first: a changed slope in the .hdr is a changed input. */
 static io_status join_hashes(const char header[65], const char image[65], char out[65])
 {

@@ -15,14 +15,16 @@ static void draw_picture(const evaluate_run *run, pipe_report_picture *picture)
     pipe_study_case about = run->study->cases[picture->index]; /* a copy: its note must not be written twice */
     pipe_pair pair;
     const char *stage;
+    char fault[600] = "";
+    io_status status = pipe_pair_open(&options, &about, &pair, &stage);
 
-    if (pipe_pair_open(&options, &about, &pair, &stage) == IO_OK) {
-        if (pipe_overlay_draw(pair.reference, pair.prediction, run->labels, about.image, &picture->png, &picture->n_bytes) == IO_OK) {
-            pipe_pair_close(&pair);
-            return;
-        }
+    if (status == IO_OK) {
+        status = pipe_overlay_draw(pair.reference, pair.prediction, run->labels, about.image, fault, sizeof fault, &picture->png,
+                                   &picture->n_bytes);
         pipe_pair_close(&pair);
     }
+    if (*fault) io_log(IO_LOG_WARN, "case %s is shown without its image: %s", about.id, fault);
+    if (status == IO_OK) return;
     picture->n_bytes = 0;
     io_log(IO_LOG_WARN, "no picture of case %s: %s", about.id, io_last_error_text());
 }

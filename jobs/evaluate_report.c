@@ -4,12 +4,13 @@
 #include <sys/resource.h>
 
 #include "io/file.h"
+#include "io/hash.h"
 #include "io/json.h"
 #include "io/log.h"
 #include "io/memory.h"
 #include "jobs/evaluate.h"
 
-enum { CHUNK_BYTES = 1 << 26, MAX_DOUBTS = 10 /* told one by one */ };
+enum { CHUNK_BYTES = 1 << 26, MAX_DOUBTS = 10 /* told one by one */, MAX_INPUTS = JOB_MAX_MAPS + 2 };
 
 /* What statistics and pictures need to know of a case. */
 typedef struct case_facts {
@@ -110,6 +111,30 @@ static void describe_maps(const evaluate_options *options, char *out, size_t n_b
         at += (size_t)snprintf(out + at, n_bytes - at, "%s%s", i ? ", " : "", options->maps[i]);
 }
 
+static io_status add_input(const char *option, const char *path, pipe_report_input *inputs, size_t *n)
+{
+    pipe_report_input *input = &inputs[*n];
+
+    *input = (pipe_report_input){.option = option, .path = path};
+    (*n)++;
+    return io_hash_file(path, input->sha256);
+}
+
+/* The files that the numbers depend on beside the label maps: inputs [MAX_INPUTS]. */
+static io_status list_inputs(const evaluate_run *run, pipe_report_input *inputs, size_t *n)
+{
+    const evaluate_options *options = run->options;
+    bool is_for_reference, is_for_prediction;
+
+    if (options->list) IO_TRY(add_input("--list", options->list, inputs, n));
+    if (io_file_exists(run->labels_source)) IO_TRY(add_input("--labels", run->labels_source, inputs, n));
+    for (int i = 0; i < options->n_maps; i++) {
+        const char *source = job_evaluate_map_source(options->maps[i], &is_for_reference, &is_for_prediction);
+        if (!pipe_label_map_is_ready(source)) IO_TRY(add_input("--map", source, inputs, n));
+    }
+    return IO_OK;
+}
+
 static io_status write_tables(const evaluate_run *run, const pipe_report *report)
 {
     IO_TRY(pipe_report_metrics_csv(report));
@@ -160,6 +185,9 @@ static io_status write_report(const evaluate_run *run, const pipe_report *report
     io_status status;
 
     warn_of_unnamed(report);
+    if (pipe_report_count_shown(report) < report->n_pictures)
+        io_log(IO_LOG_WARN, "report.html has room for the pictures of the first %zu of %zu worst cases; --worst N asks for fewer",
+               pipe_report_count_shown(report), report->n_pictures);
     if (n_notes > 0)
         io_log(IO_LOG_WARN, "%zu case%s with a note, of what was left out or changed on the way: see summary.json", n_notes,
                n_notes == 1 ? "" : "s");
@@ -181,8 +209,11 @@ static io_status write_report(const evaluate_run *run, const pipe_report *report
 
 io_status job_evaluate_check_other(const evaluate_run *run)
 {
-    const pipe_report report = {
-        .study = run->study, .reference_map = run->reference_map, .resample = run->options->resample, .round = run->options->round};
+    const pipe_report report = {.study = run->study,
+                                .reference_map = run->reference_map,
+                                .grid_tolerance_mm = run->options->grid_tolerance_mm,
+                                .resample = run->options->resample,
+                                .round = run->options->round};
 
     return pipe_report_check_other(&report, run->options->compare);
 }
@@ -202,13 +233,15 @@ io_status job_evaluate_report(evaluate_run *run)
     pipe_other_report *other = NULL;
     pipe_report_picture *pictures = NULL;
     pipe_unnamed_label *unnamed = NULL;
-    size_t n_pictures = 0, n_unnamed = 0;
+    pipe_report_input inputs[MAX_INPUTS];
+    size_t n_pictures = 0, n_unnamed = 0, n_inputs = 0;
     char maps[2048];
 
     if (run->world.size > 1) IO_TRY(spread_study(run));
     describe_maps(run->options, maps, sizeof maps);
     status = read_other(run, &other);
     if (status == IO_OK && run->world.rank == 0) status = pipe_study_list_unnamed(run->study, &unnamed, &n_unnamed);
+    if (status == IO_OK && run->world.rank == 0) status = list_inputs(run, inputs, &n_inputs);
     if (status == IO_OK) status = pipe_study_summarise(run->study, other, (size_t)run->world.rank, (size_t)run->world.size, &summary);
     if (!job_all_ok(&run->world, &status, NULL)) goto done;
     IO_TRY_GOTO(status, done, gather_summary(run, summary));
@@ -223,6 +256,8 @@ io_status job_evaluate_report(evaluate_run *run)
                                 .maps = maps,
                                 .reference_map = run->reference_map,
                                 .prediction_map = run->prediction_map,
+                                .inputs = inputs,
+                                .n_inputs = n_inputs,
                                 .unnamed = unnamed,
                                 .n_unnamed = n_unnamed,
                                 .grid_tolerance_mm = run->options->grid_tolerance_mm,

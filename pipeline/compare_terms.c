@@ -15,7 +15,7 @@ static io_status refuse(const char *folder, const char *what, const char *here, 
 {
     return IO_FAIL(IO_ERR_MISMATCH,
                    "--compare %s: %s differ: \"%s\" here, \"%s\" there; measure both with the same references, --labels, --map of the "
-                   "reference, --empty, --missing, --resample and --round",
+                   "reference, --empty, --missing, --resample, --grid-tolerance and --round",
                    folder, what, here, there ? there : "nothing");
 }
 
@@ -32,7 +32,7 @@ static io_status check_options(const pipe_report *report, const char *folder, co
     const char *missing = report->study->options.missing_is_worst ? "worst" : "fail";
     const char *other_round = io_json_is_true(io_json_get(root, "round")) ? "yes" : "no";
     const int ignore = pipe_label_map_has_ignore(report->reference_map) ? report->study->labels->ignore_value : -1;
-    double other_ignore = -1; /* of a report that does not say */
+    double other_tolerance, other_ignore = -1; /* of a report that does not say */
     char here[32], there[32];
 
     if (strcmp(resample, text_or_none(root, "resample")) != 0)
@@ -41,6 +41,11 @@ static io_status check_options(const pipe_report *report, const char *folder, co
     (void)io_json_get_number(root, "ignore_value", &other_ignore);
     snprintf(here, sizeof here, "%d", ignore);
     snprintf(there, sizeof there, "%g", other_ignore);
+    if (io_json_get_number(root, "grid_tolerance_mm", &other_tolerance) && other_tolerance != report->grid_tolerance_mm) {
+        snprintf(here, sizeof here, "%g", report->grid_tolerance_mm);
+        snprintf(there, sizeof there, "%g", other_tolerance);
+        return refuse(folder, "--grid-tolerance", here, there);
+    }
     if (ignore != other_ignore) return refuse(folder, "values to ignore (-1: none)", here, there);
     return strcmp(missing, text_or_none(root, "missing")) == 0 ? IO_OK
                                                                : refuse(folder, "--missing", missing, text_or_none(root, "missing"));
@@ -98,6 +103,33 @@ static int compare_ids(const void *key, const void *entry)
     return strcmp(key, ((const pipe_study_case *)entry)->id);
 }
 
+/* In JSON what is no UTF-8 became U+FFFD, byte by byte: is this how the id was written? */
+static bool is_written_as(const char *id, const char *written)
+{
+    static const char replacement[] = "\xef\xbf\xbd";
+
+    while (*id && *written) {
+        const size_t n = io_json_character_bytes((const uint8_t *)id), n_written = n ? n : sizeof replacement - 1;
+        if (strncmp(n ? id : replacement, written, n_written) != 0) return false;
+        id += n ? n : 1;
+        written += n_written;
+    }
+    return !*id && !*written;
+}
+
+/* The case that another report's id and reference belong to; of several that were written alike, one with this reference. */
+static const pipe_study_case *find_case(const pipe_study *study, const char *id, const char *hash)
+{
+    const pipe_study_case *found = study->n_cases ? bsearch(id, study->cases, study->n_cases, sizeof *found, compare_ids) : NULL;
+
+    if (found || !strstr(id, "\xef\xbf\xbd")) return found;
+    for (size_t i = 0; i < study->n_cases; i++) {
+        const pipe_study_case *c = &study->cases[i];
+        if (is_written_as(c->id, id) && (!found || !strcmp(c->reference_sha256, hash))) found = c;
+    }
+    return found;
+}
+
 /* Cases that both reports measured; before anything is measured here there are none. */
 static io_status check_references(const pipe_report *report, const char *folder, const io_json *root)
 {
@@ -107,8 +139,7 @@ static io_status check_references(const pipe_report *report, const char *folder,
 
     for (const io_json *c = io_json_at(io_json_get(root, "cases"), 0); c; c = io_json_next(c)) {
         const char *id = io_json_get_text(c, "case"), *hash = io_json_get_text(c, "reference_sha256");
-        const pipe_study_case *own =
-            id && hash && study->n_cases ? bsearch(id, study->cases, study->n_cases, sizeof *own, compare_ids) : NULL;
+        const pipe_study_case *own = id && hash ? find_case(study, id, hash) : NULL;
         if (!own || !own->is_done || !*own->reference_sha256) continue;
         n_shared++;
         if (!strcmp(own->reference_sha256, hash)) continue;

@@ -7,11 +7,10 @@
 #include <string.h>
 
 #include "io/memory.h"
-#include "io/nifti.h"
 #include "io/png.h"
 #include "pipeline/font.h"
-#include "pipeline/intensity.h"
 #include "pipeline/label_map.h"
+#include "pipeline/overlay_image.h"
 #include "pipeline/picture.h"
 
 enum { WIDTH = 960, HEIGHT = 640, GAP = 8, STRIP = 18 /* pixels; the strip holds a panel's title */, N_PLANES = 3 };
@@ -31,11 +30,10 @@ typedef struct overlay_plane {
 typedef struct overlay {
     const pipe_label_volume *reference, *prediction;
     const io_labels *labels;
-    io_volume *image; /* NULL without */
-    pipe_intensity intensity;
-    int axis[3], flip[3];   /* voxel axes along R, A, S */
-    int64_t cut[3];         /* per voxel axis */
-    int64_t from[3], to[3]; /* voxels shown per voxel axis: both label maps and a margin */
+    pipe_overlay_image *image; /* NULL without */
+    int axis[3], flip[3];      /* voxel axes along R, A, S */
+    int64_t cut[3];            /* per voxel axis */
+    int64_t from[3], to[3];    /* voxels shown per voxel axis: both label maps and a margin */
     overlay_plane planes[N_PLANES];
     picture picture;
     double pixels_per_mm;
@@ -168,25 +166,6 @@ static int64_t voxel_of(const overlay_plane *plane, int x, int y)
     return plane->first + col * plane->col_step + row * plane->row_step;
 }
 
-static double image_value(const io_volume *volume, int64_t at)
-{
-    double value = 0;
-
-    switch (volume->datatype) {
-    case IO_UINT8: value = ((const uint8_t *)volume->voxels)[at]; break;
-    case IO_INT8: value = ((const int8_t *)volume->voxels)[at]; break;
-    case IO_UINT16: value = ((const uint16_t *)volume->voxels)[at]; break;
-    case IO_INT16: value = ((const int16_t *)volume->voxels)[at]; break;
-    case IO_UINT32: value = ((const uint32_t *)volume->voxels)[at]; break;
-    case IO_INT32: value = ((const int32_t *)volume->voxels)[at]; break;
-    case IO_UINT64: value = (double)((const uint64_t *)volume->voxels)[at]; break;
-    case IO_INT64: value = (double)((const int64_t *)volume->voxels)[at]; break;
-    case IO_FLOAT32: value = ((const float *)volume->voxels)[at]; break;
-    case IO_FLOAT64: value = ((const double *)volume->voxels)[at]; break;
-    }
-    return volume->slope * value + volume->inter;
-}
-
 /* organ: that of the reference, or else of the prediction. */
 static void pick_background(const overlay *o, int64_t at, int organ, uint8_t rgb[3])
 {
@@ -197,9 +176,7 @@ static void pick_background(const overlay *o, int64_t at, int organ, uint8_t rgb
         for (int i = 0; i < 3; i++) rgb[i] = label ? (uint8_t)(28 + label->rgb[i] * 34 / 100) : 24;
         return;
     }
-    grey = (float)image_value(o->image, at);
-    pipe_intensity_scale(&o->intensity, &grey, 1);
-    grey = grey > 0 ? (grey < 1 ? grey : 1) : 0;
+    grey = pipe_overlay_image_grey(o->image, at);
     for (int i = 0; i < 3; i++) {
         const float plain = 215 * grey + 0.5f;
         rgb[i] = (uint8_t)(label ? 0.78f * plain + 0.22f * (float)label->rgb[i] : plain);
@@ -274,21 +251,6 @@ static void draw_bar(overlay *o)
     }
 }
 
-/* Air far below zero means Hounsfield units, shown in a window for soft tissue. A picture is no reason to fail: without, it is drawn plain.
- */
-static void open_image(overlay *o, const char *path)
-{
-    io_nifti_info info;
-
-    if (!path || io_nifti_read_info(path, &info) != IO_OK || pipe_grid_compare(&o->reference->grid, &info.grid, 1) != IO_OK) return;
-    if (io_nifti_read(path, &o->image) != IO_OK) return;
-    if (pipe_intensity_plan(o->image, PIPE_PERCENTILE, 1, 99, &o->intensity) != IO_OK) {
-        io_volume_free(&o->image);
-        return;
-    }
-    if (o->intensity.low < -500) (void)pipe_intensity_plan(o->image, PIPE_WINDOW, -160, 240, &o->intensity);
-}
-
 static io_status draw_all(overlay *o, uint8_t **png, size_t *n_bytes)
 {
     IO_TRY(pipe_picture_create(o->picture.width, o->picture.height, paper, &o->picture));
@@ -298,7 +260,7 @@ static io_status draw_all(overlay *o, uint8_t **png, size_t *n_bytes)
 }
 
 io_status pipe_overlay_draw(const pipe_label_volume *reference, const pipe_label_volume *prediction, const io_labels *labels,
-                            const char *image_path, uint8_t **png, size_t *n_bytes)
+                            const char *image_path, char *fault, size_t n_fault, uint8_t **png, size_t *n_bytes)
 {
     io_status status = IO_OK;
     overlay o = {.reference = reference, .prediction = prediction, .labels = labels};
@@ -309,10 +271,12 @@ io_status pipe_overlay_draw(const pipe_label_volume *reference, const pipe_label
     for (int i = 0; i < 2; i++) IO_TRY_GOTO(status, done, io_alloc((size_t)WIDTH * HEIGHT, sizeof *o.own[i], (void **)&o.own[i]));
     choose_cuts(&o, counts);
     plan_planes(&o);
-    open_image(&o, image_path);
+    fault[0] = '\0';
+    if (image_path && pipe_overlay_image_read(image_path, &reference->grid, o.cut, &o.image) != IO_OK)
+        snprintf(fault, n_fault, "%s", io_last_error_text());
     status = draw_all(&o, png, n_bytes);
 done:
-    io_volume_free(&o.image);
+    pipe_overlay_image_free(&o.image);
     io_free(&o.picture.rgb);
     io_free(&o.own[0]);
     io_free(&o.own[1]);

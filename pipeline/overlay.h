@@ -34,9 +34,9 @@ typedef struct pipe_overlay_panel {
 double pipe_overlay_arrange(const double extents_mm[3][2], pipe_overlay_panel panels[3], int *width, int *height);
 
 /* Both volumes lie on one grid. image_path (may be NULL) is a volume to show below, organs tinted in their colours; without one, or when
- * it does not lie on the same grid, the organs alone, dimmed. The reference's contour is solid, the prediction's dashed. *png [*n_bytes]
- * with io_free. */
+ * fault [n_fault] says why it cannot be shown ("" when all is well), the organs alone, dimmed. The reference's contour is solid, the
+ * prediction's dashed. *png [*n_bytes] with io_free. */
 io_status pipe_overlay_draw(const pipe_label_volume *reference, const pipe_label_volume *prediction, const io_labels *labels,
-                            const char *image_path, uint8_t **png, size_t *n_bytes);
+                            const char *image_path, char *fault, size_t n_fault, uint8_t **png, size_t *n_bytes);
 
 #endif

@@ -19,6 +19,15 @@ typedef struct pipe_report_picture {
     size_t n_bytes;
 } pipe_report_picture;
 
+/* A file that says what labels mean or which pairs there are. */
+typedef struct pipe_report_input {
+    const char *option, *path; /* "--map" */
+    char sha256[65];
+} pipe_report_input;
+
+/* PNG bytes that report.html takes in; as text they are a third more, so that the page stays below 20 MB. */
+enum { PIPE_MAX_PICTURE_BYTES = 9 << 20 };
+
 typedef struct pipe_report {
     const pipe_study *study;
     const pipe_study_summary *summary;
@@ -27,6 +36,8 @@ typedef struct pipe_report {
     const char *labels_source; /* where the label table came from, in words */
     const char *maps;          /* of labels, in words; "" without one */
     const pipe_label_map *reference_map, *prediction_map;
+    const pipe_report_input *inputs; /* [n_inputs] */
+    size_t n_inputs;
     const pipe_unnamed_label *unnamed; /* [n_unnamed] */
     size_t n_unnamed;
     double grid_tolerance_mm;
@@ -47,8 +58,8 @@ io_status pipe_report_latex(const pipe_report *report);       /* table.tex */
 bool pipe_report_has_paper_organs(const io_labels *labels);
 
 /* IO_ERR_MISMATCH unless another report's folder was made of the same references (of the cases that both measured), label names, labels of
- * the reference, rules for empty masks (of the metrics that both have), --missing, --resample and --round. Of report: study, reference_map,
- * resample and round; before anything is measured the references are not looked at. */
+ * the reference, rules for empty masks (of the metrics that both have), --missing, --resample, --grid-tolerance and --round. Of report:
+ * study, reference_map, grid_tolerance_mm, resample and round; before anything is measured the references are not looked at. */
 io_status pipe_report_check_other(const pipe_report *report, const char *folder);
 
 /* One sentence on each convention: what its distances are. Static text. */
@@ -57,6 +68,9 @@ const char *pipe_convention_text(pipe_convention convention);
 void pipe_empty_rule_text(const pipe_empty_rule *rule, char out[32]);
 /* Rules of two columns are equal when all three are. */
 const pipe_empty_rule *pipe_column_rules(const pipe_study *study, const pipe_column *column); /* [PIPE_N_EMPTY], NULL for volumes */
+
+/* How many of the pictures, from the first on, report.html has room for. */
+size_t pipe_report_count_shown(const pipe_report *report);
 
 /* Why the labels of an organ may be wrong: it never occurs on a side, or both sides never meet. NULL when nothing is odd. Static text. */
 const char *pipe_report_doubt(const pipe_study *study, size_t organ);

@@ -107,7 +107,8 @@ static void add_figure(pipe_text *text, const pipe_report *report, size_t column
         pipe_text_add(text, "%s</small>", pipe_html_few(all->stats.n));
     }
     add_other_means(text, report, column);
-    pipe_text_add(text, "<small>n %zu organs in %zu cases, convention %s</small></dd></div>\n", all->n_values, all->stats.n,
+    pipe_text_add(text, "<small>n %zu organ%s in %zu case%s, convention %s</small></dd></div>\n", all->n_values,
+                  all->n_values == 1 ? "" : "s", all->stats.n, all->stats.n == 1 ? "" : "s",
                   pipe_column_convention(&study->columns[column]));
 }
 
@@ -204,12 +205,13 @@ static void add_long_table(pipe_text *text, const pipe_study *study)
         pipe_text_add_html(text, pipe_study_organ(study, organ)->name);
         pipe_text_add(text, "</option>");
     }
-    pipe_text_add(text,
-                  "</select></label> <label>State <select id=\"state\"><option value=\"\">all</option><option value=\"p\">both "
-                  "present</option><option value=\"m\">missed</option><option value=\"f\">false positive</option><option "
-                  "value=\"e\">both empty</option></select></label> <button type=\"button\" id=\"back\">Back</button> <button "
-                  "type=\"button\" id=\"on\">On</button> <span id=\"place\" role=\"status\"></span></div>\n<div class=\"scroll\"><table "
-                  "id=\"cases\"><thead><tr></tr></thead><tbody></tbody></table></div>\n");
+    pipe_text_add(text, "</select></label> <label>State <select id=\"state\"><option value=\"\">all</option><option value=\"p\">both "
+                        "present</option><option value=\"m\">missed</option><option value=\"f\">false positive</option><option "
+                        "value=\"e\">both empty</option></select></label> <button type=\"button\" id=\"back\">Back</button> <button "
+                        "type=\"button\" id=\"on\">On</button> <span id=\"place\" role=\"status\"></span></div>\n<p class=\"paper\" "
+                        "id=\"cases-cut\"></p><div "
+                        "class=\"scroll\"><table "
+                        "id=\"cases\"><thead><tr></tr></thead><tbody></tbody></table></div>\n");
 }
 
 static void add_setting(pipe_text *text, const char *name, const char *value)
@@ -234,12 +236,16 @@ static void describe_ignore(const pipe_report *report, char *out, size_t n_bytes
 static void add_settings(pipe_text *text, const pipe_report *report)
 {
     const pipe_study *study = report->study;
-    char line[400];
+    char line[700];
     size_t at = 0;
 
     pipe_text_add(text, "<div class=\"scroll\"><table><tbody>\n");
     add_setting(text, "Label table", report->labels_source);
     add_setting(text, "Label maps", *report->maps ? report->maps : "none");
+    for (size_t i = 0; i < report->n_inputs; i++) {
+        snprintf(line, sizeof line, "%s %s", report->inputs[i].sha256, report->inputs[i].path);
+        add_setting(text, report->inputs[i].option, line);
+    }
     snprintf(line, sizeof line, "corners at most %g mm apart; predictions on another grid %s", report->grid_tolerance_mm,
              report->resample ? "are resampled (nearest voxel)" : "fail");
     add_setting(text, "Grids", line);
@@ -291,12 +297,12 @@ static void add_methods(pipe_text *text, const pipe_report *report)
     add_labels(text, report);
     pipe_text_add(
         text,
-        "<details class=\"files\"><summary>Files and their SHA-256 (%zu cases; also in summary.json)</summary>\n<div "
+        "<details class=\"files\"><summary>Files and their SHA-256 (%zu case%s; also in summary.json)</summary>\n<div "
         "class=\"scroll\"><table><thead><tr><th class=\"text\" scope=\"col\">Case</th><th class=\"text\" "
         "scope=\"col\">Reference</th><th class=\"text\" scope=\"col\">Prediction</th><th class=\"text\" scope=\"col\">SHA-256 of the "
         "reference</th><th class=\"text\" scope=\"col\">SHA-256 of the prediction</th><th class=\"text\" "
         "scope=\"col\">Note</th></tr></thead><tbody></tbody></table></div></details>\n",
-        report->study->n_cases);
+        report->study->n_cases, report->study->n_cases == 1 ? "" : "s");
 }
 
 io_status pipe_report_html(const pipe_report *report)

@@ -107,6 +107,19 @@ static void add_organs(pipe_text *text, const pipe_report *report)
     pipe_text_add(text, "\n  ],\n");
 }
 
+static void add_inputs(pipe_text *text, const pipe_report *report)
+{
+    pipe_text_add(text, "  \"inputs\": [");
+    for (size_t i = 0; i < report->n_inputs; i++) {
+        pipe_text_add(text, i ? "," : "");
+        add_text_member(text, "\n    {", "option", report->inputs[i].option);
+        add_text_member(text, ", ", "file", report->inputs[i].path);
+        add_text_member(text, ", ", "sha256", report->inputs[i].sha256);
+        pipe_text_add(text, "}");
+    }
+    pipe_text_add(text, "%s],\n", report->n_inputs ? "\n  " : "");
+}
+
 static void add_unnamed(pipe_text *text, const pipe_report *report)
 {
     pipe_text_add(text, "  \"unnamed_labels\": [");
@@ -198,6 +211,7 @@ io_status pipe_report_json(const pipe_report *report)
     IO_TRY(pipe_text_open(report->folder, "summary.json", &text));
     pipe_text_add(text, "{\n");
     add_settings(text, report);
+    add_inputs(text, report);
     if (report->other) {
         add_text_member(text, "  ", "compared_with", report->other->folder);
         pipe_text_add(text, ",\n  \"n_cases_compared\": %zu,\n", report->other->n_cases);

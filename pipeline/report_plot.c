@@ -158,25 +158,48 @@ io_status pipe_html_boxplot(pipe_text *text, const pipe_report *report, size_t c
 typedef struct volume_fences {
     size_t reference, prediction, difference; /* columns */
     double volume[2], change[2];              /* ml; share */
+    bool has_any;                             /* enough cases have the organ */
 } volume_fences;
 
-/* low, high; nothing lies outside of few values. */
-static void find_outlier_fences(const pipe_summary *s, double fences[2])
+/* low, high; nothing lies outside of few values. Of a column's values in the cases where the reference has the organ, and the prediction
+ * too unless may_be_missed: 0 ml of cases without it, or -100 % of missed ones, would spread the quartiles until nothing is outside. sorted
+ * [n_cases] is scratch. */
+static void find_outlier_fences(const pipe_study *study, size_t organ, size_t column, bool may_be_missed, double *sorted, double fences[2])
 {
+    pipe_summary s;
+    size_t n = 0;
+
+    for (size_t i = 0; i < study->n_cases; i++) {
+        const pipe_presence presence = pipe_study_presence(study, i, organ);
+        if (presence == PIPE_BOTH_PRESENT || (may_be_missed && presence == PIPE_MISSED))
+            sorted[n++] = pipe_study_value(study, i, organ, column);
+    }
     fences[0] = -INFINITY;
     fences[1] = INFINITY;
-    if (s->n >= MIN_FOR_FENCES) find_fences(s, &fences[0], &fences[1]);
+    if (n < MIN_FOR_FENCES) return;
+    qsort(sorted, n, sizeof *sorted, pipe_compare_doubles);
+    s = (pipe_summary){.quartile1 = pipe_quantile(sorted, n, 25), .quartile3 = pipe_quantile(sorted, n, 75)};
+    find_fences(&s, &fences[0], &fences[1]);
 }
 
-static void find_volume_fences(const pipe_report *report, size_t organ, volume_fences *f)
+/* *out [n_organs], with io_free. */
+static io_status find_volume_fences(const pipe_study *study, volume_fences **out)
 {
-    const pipe_study *study = report->study;
+    double *sorted = NULL;
 
-    f->reference = pipe_study_find(study, PIPE_VOLUME_REFERENCE, -1, false);
-    f->prediction = pipe_study_find(study, PIPE_VOLUME_PREDICTION, -1, false);
-    f->difference = pipe_study_find(study, PIPE_VOLUME_DIFFERENCE, -1, false);
-    find_outlier_fences(&pipe_html_summary(report, organ, f->reference)->stats, f->volume);
-    find_outlier_fences(&pipe_html_summary(report, organ, f->difference)->stats, f->change);
+    IO_TRY(io_alloc(study->n_organs, sizeof **out, (void **)out));
+    IO_TRY(io_alloc(study->n_cases, sizeof *sorted, (void **)&sorted));
+    for (size_t organ = 0; organ < study->n_organs; organ++) {
+        volume_fences *f = &(*out)[organ];
+        f->reference = pipe_study_find(study, PIPE_VOLUME_REFERENCE, -1, false);
+        f->prediction = pipe_study_find(study, PIPE_VOLUME_PREDICTION, -1, false);
+        f->difference = pipe_study_find(study, PIPE_VOLUME_DIFFERENCE, -1, false);
+        find_outlier_fences(study, organ, f->reference, true, sorted, f->volume);
+        find_outlier_fences(study, organ, f->difference, false, sorted, f->change);
+        f->has_any = isfinite(f->volume[0]);
+    }
+    io_free(&sorted);
+    return IO_OK;
 }
 
 /* Why a case's volume of an organ stands out; NULL when it does not. */
@@ -229,24 +252,21 @@ static void add_panel_axes(pipe_text *text, const scale *x, const scale *y)
     pipe_text_add(text, "<path class=\"axis\" d=\"M%.1f %.1fL%.1f %.1f\"/>\n", x->from, y->from, x->to, y->to);
 }
 
-static void add_panel(pipe_text *text, const pipe_report *report, size_t organ)
+static void add_panel(pipe_text *text, const pipe_report *report, size_t organ, const volume_fences *f)
 {
     const pipe_study *study = report->study;
-    volume_fences f;
     scale x = {.from = MARGIN + 10, .to = SIDE - 20}, y = {.from = SIDE - MARGIN, .to = 12};
-    double highest = 0;
+    const double highest =
+        fmax(pipe_html_summary(report, organ, f->reference)->stats.maximum, pipe_html_summary(report, organ, f->prediction)->stats.maximum);
 
-    find_volume_fences(report, organ, &f);
-    highest =
-        fmax(pipe_html_summary(report, organ, f.reference)->stats.maximum, pipe_html_summary(report, organ, f.prediction)->stats.maximum);
     choose_ticks(&x, 0, isfinite(highest) ? highest : 1, 3);
     y.low = x.low;
     y.high = x.high;
     y.step = x.step;
     pipe_text_add(text, "<figure><svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Predicted against reference volume\">\n", SIDE, SIDE);
     add_panel_axes(text, &x, &y);
-    add_volume_dots(text, study, organ, &f, &x, &y, false);
-    add_volume_dots(text, study, organ, &f, &x, &y, true);
+    add_volume_dots(text, study, organ, f, &x, &y, false);
+    add_volume_dots(text, study, organ, f, &x, &y, true);
     pipe_text_add(text, "</svg><figcaption>");
     pipe_html_organ(text, study, organ);
     pipe_text_add(text, "</figcaption></figure>\n");
@@ -269,47 +289,95 @@ static void add_outlier(pipe_text *text, const pipe_study *study, size_t index, 
     pipe_text_add(text, "<td class=\"text\">%s</td></tr>\n", why);
 }
 
-static void add_outliers(pipe_text *text, const pipe_report *report)
+static void add_outliers(pipe_text *text, const pipe_report *report, const volume_fences *fences)
 {
     const pipe_study *study = report->study;
     size_t n = 0;
 
     pipe_text_add(
-        text, "<div class=\"scroll\"><table class=\"sortable\"><caption>Outliers: beyond 1.5 interquartile ranges of the organ's reference "
-              "volumes, or of its relative differences.</caption><thead><tr><th class=\"text\" scope=\"col\">Case</th><th "
-              "class=\"text\" scope=\"col\">Organ</th><th scope=\"col\">Reference (ml)</th><th scope=\"col\">Prediction (ml)</th><th "
-              "scope=\"col\">Difference</th><th class=\"text\" scope=\"col\">Why</th></tr></thead><tbody>\n");
+        text,
+        "<div class=\"scroll\"><table class=\"sortable\"><caption>Outliers: beyond 1.5 interquartile ranges of the organ's reference "
+        "volumes, or of its relative differences where both have it.</caption><thead><tr><th class=\"text\" scope=\"col\">Case</th><th "
+        "class=\"text\" scope=\"col\">Organ</th><th scope=\"col\">Reference (ml)</th><th scope=\"col\">Prediction (ml)</th><th "
+        "scope=\"col\">Difference</th><th class=\"text\" scope=\"col\">Why</th></tr></thead><tbody>\n");
     for (size_t organ = 0; organ < study->n_organs; organ++) {
-        volume_fences f;
-        find_volume_fences(report, organ, &f);
         for (size_t i = 0; i < study->n_cases; i++) {
-            const char *why = judge_volume(study, i, organ, &f);
-            if (why && n++ < MAX_OUTLIERS) add_outlier(text, study, i, organ, &f, why);
+            const char *why = judge_volume(study, i, organ, &fences[organ]);
+            if (why && n++ < MAX_OUTLIERS) add_outlier(text, study, i, organ, &fences[organ], why);
         }
     }
     pipe_text_add(text, "</tbody></table></div>\n");
     if (n > MAX_OUTLIERS) pipe_text_add(text, "<p class=\"soft\">%d of %zu outliers are shown.</p>\n", (int)MAX_OUTLIERS, n);
 }
 
-static bool has_fences(const pipe_report *report)
+static bool has_fences(const pipe_study *study, const volume_fences *fences)
 {
-    const size_t column = pipe_study_find(report->study, PIPE_VOLUME_REFERENCE, -1, false);
+    for (size_t organ = 0; organ < study->n_organs; organ++)
+        if (fences[organ].has_any) return true;
+    return false;
+}
 
-    return pipe_html_summary(report, 0, column)->stats.n >= MIN_FOR_FENCES;
+/* Mean, SD and interval of one of an organ's columns. */
+static void add_volume_mean(pipe_text *text, const pipe_report *report, size_t organ, size_t column)
+{
+    const pipe_column *about = &report->study->columns[column];
+    const pipe_cell_summary *cell = pipe_html_summary(report, organ, column);
+
+    pipe_text_add(text, "<td data-v=\"%zu\">%zu</td>", cell->n_values, cell->n_values);
+    pipe_html_cell(text, about, cell->stats.mean);
+    pipe_html_cell(text, about, cell->stats.sd);
+    pipe_text_add(text, "<td data-v=\"\">");
+    pipe_html_value(text, about, cell->stats.ci_low);
+    pipe_text_add(text, " to ");
+    pipe_html_value(text, about, cell->stats.ci_high);
+    pipe_text_add(text, "%s</td>", pipe_html_few(cell->stats.n));
+}
+
+static void add_volume_table(pipe_text *text, const pipe_report *report, const volume_fences *fences)
+{
+    const pipe_study *study = report->study;
+
+    pipe_text_add(text, "<div class=\"scroll\"><table class=\"dense\" id=\"volume-means\"><caption>Mean volumes over the cases whose "
+                        "reference, or prediction, has the organ, and the mean of (prediction − reference) / reference where the reference "
+                        "has it; a missed organ counts −1.</caption><thead><tr><th class=\"text\" scope=\"col\">Organ</th>");
+    for (int i = 0; i < 3; i++)
+        pipe_text_add(text, "<th scope=\"col\">n</th><th scope=\"col\">%s</th><th scope=\"col\">SD</th><th scope=\"col\">95 %% CI</th>",
+                      i == 0   ? "Reference (ml)"
+                      : i == 1 ? "Prediction (ml)"
+                               : "Relative difference");
+    pipe_text_add(text, "</tr></thead><tbody>\n");
+    for (size_t organ = 0; organ < study->n_organs; organ++) {
+        pipe_text_add(text, "<tr><th scope=\"row\">");
+        pipe_html_organ(text, study, organ);
+        pipe_text_add(text, "</th>");
+        add_volume_mean(text, report, organ, fences[organ].reference);
+        add_volume_mean(text, report, organ, fences[organ].prediction);
+        add_volume_mean(text, report, organ, fences[organ].difference);
+        pipe_text_add(text, "</tr>\n");
+    }
+    pipe_text_add(text, "</tbody></table></div>\n");
 }
 
 io_status pipe_html_volumes(pipe_text *text, const pipe_report *report)
 {
+    volume_fences *fences = NULL;
+    io_status status;
+
+    IO_TRY_GOTO(status, done, find_volume_fences(report->study, &fences));
     pipe_text_add(
         text,
         "<h2 id=\"volumes\">Volumes</h2>\n<p>Predicted volume (up) against that of the reference (right) in ml; the line is equality. "
         "Red dots are outliers.</p>\n");
-    if (!has_fences(report))
-        pipe_text_add(text, "<p>Too few cases to mark outliers: it takes %d. Missed organs and false positives are marked.</p>\n",
+    if (!has_fences(report->study, fences))
+        pipe_text_add(text,
+                      "<p>Too few cases to mark outliers: it takes %d with the organ. Missed organs and false positives are marked.</p>\n",
                       (int)MIN_FOR_FENCES);
     pipe_text_add(text, "<div class=\"plots small\">\n");
-    for (size_t organ = 0; organ < report->study->n_organs; organ++) add_panel(text, report, organ);
+    for (size_t organ = 0; organ < report->study->n_organs; organ++) add_panel(text, report, organ, &fences[organ]);
     pipe_text_add(text, "</div>\n");
-    add_outliers(text, report);
-    return IO_OK;
+    add_volume_table(text, report, fences);
+    add_outliers(text, report, fences);
+done:
+    io_free(&fences);
+    return status;
 }

@@ -28,7 +28,7 @@ static void add_title(pipe_text *text, const pipe_report *report, size_t row, si
     const pipe_cell_summary *cell = pipe_html_summary(report, row, column);
 
     pipe_text_add(text, "n %zu", cell->n_values);
-    if (row == report->study->n_organs) pipe_text_add(text, " in %zu cases", cell->stats.n);
+    if (row == report->study->n_organs) pipe_text_add(text, " in %zu case%s", cell->stats.n, cell->stats.n == 1 ? "" : "s");
     pipe_text_add(text, "%s", pipe_html_few(cell->stats.n));
     if (cell->stats.n == 0) return;
     add_hint(text, about, ", median ", cell->stats.median);
@@ -275,9 +275,9 @@ void pipe_html_compare(pipe_text *text, const pipe_report *report)
     pipe_text_add(text, "<h2 id=\"compare\">Comparison</h2>\n<p>Δ is this report minus <b>");
     pipe_text_add_html(text, report->other->folder);
     pipe_text_add(text,
-                  "</b>, paired over %zu cases: above 0 this report's value is the larger one. Mean difference, 95 %% bootstrap interval, "
+                  "</b>, paired over %zu case%s: above 0 this report's value is the larger one. Mean difference, 95 %% bootstrap interval, "
                   "two-sided Wilcoxon signed-rank p (not corrected for the number of tests).</p>\n",
-                  report->other->n_cases);
+                  report->other->n_cases, report->other->n_cases == 1 ? "" : "s");
     if (*differences) {
         pipe_text_add(text, "<p class=\"notice\">");
         pipe_text_add_html(text, differences);
@@ -407,10 +407,10 @@ void pipe_html_failed(pipe_text *text, const pipe_report *report)
                       n_done, PIPE_FEW_CASES);
     if (n_failed == 0) return;
     pipe_text_add(text,
-                  "<div class=\"notice\"><b>%zu of %zu cases could not be measured</b> and are in no number below.\n<div "
+                  "<div class=\"notice\"><b>%zu of %zu case%s could not be measured</b>, and in no number below.\n<div "
                   "class=\"scroll\"><table><thead><tr><th class=\"text\" scope=\"col\">Case</th><th class=\"text\" "
                   "scope=\"col\">Stage</th><th class=\"text\" scope=\"col\">Why</th></tr></thead><tbody>\n",
-                  n_failed, study->n_cases);
+                  n_failed, study->n_cases, study->n_cases == 1 ? "" : "s");
     for (size_t i = 0; i < study->n_cases; i++) {
         const pipe_study_case *c = &study->cases[i];
         if (c->is_done) continue;
@@ -462,7 +462,10 @@ static void add_card_table(pipe_text *text, const pipe_study *study, size_t inde
     const size_t dsc = pipe_study_find(study, PIPE_DSC, convention, false);
     const size_t hd = pipe_study_find(study, PIPE_HD95, convention, convention == PIPE_SAMED);
 
-    pipe_text_add(text, "<div><table><thead><tr><th class=\"text\" scope=\"col\">Worst organs</th><th scope=\"col\">DSC</th>");
+    pipe_text_add(text,
+                  "<div><table><caption>Convention <b>%s</b></caption><thead><tr><th class=\"text\" scope=\"col\">Worst organs</th><th "
+                  "scope=\"col\">DSC</th>",
+                  pipe_convention_name((pipe_convention)convention));
     if (hd < study->n_columns) pipe_text_add(text, "<th scope=\"col\">%s</th>", study->columns[hd].title);
     pipe_text_add(text, "</tr></thead><tbody>\n");
     for (size_t i = 0; i < n && i < WORST_ORGANS && order[i].dsc < 1; i++) {
@@ -483,7 +486,7 @@ static void add_card_table(pipe_text *text, const pipe_study *study, size_t inde
     pipe_text_add(text, "</div>");
 }
 
-static void add_card(pipe_text *text, const pipe_report *report, size_t place, ranked_organ *order)
+static void add_card(pipe_text *text, const pipe_report *report, size_t place, bool is_shown, ranked_organ *order)
 {
     const pipe_study *study = report->study;
     const pipe_report_picture *picture = &report->pictures[place];
@@ -494,7 +497,9 @@ static void add_card(pipe_text *text, const pipe_report *report, size_t place, r
     pipe_text_add(text, "<article class=\"case\"><h3>%zu. ", place + 1);
     pipe_text_add_html(text, study->cases[picture->index].id);
     pipe_text_add(text, " <span class=\"soft\">mean DSC %.3f</span></h3>\n", n ? sum / (double)n : 1.0);
-    if (picture->png) {
+    if (!is_shown) {
+        pipe_text_add(text, "<p class=\"soft\">Left out, to keep this page small.</p>\n");
+    } else if (picture->png) {
         pipe_text_add(text, "<img loading=\"lazy\" alt=\"Axial, coronal and sagittal slice of case ");
         pipe_text_add_html(text, study->cases[picture->index].id);
         pipe_text_add(text, " where reference and prediction differ most, with the contours of both\" src=\"data:image/png;base64,");
@@ -535,6 +540,7 @@ static io_status count_different(const pipe_study *study, size_t *n)
 io_status pipe_html_worst(pipe_text *text, const pipe_report *report)
 {
     ranked_organ *order = NULL;
+    const size_t n_shown = pipe_report_count_shown(report);
     size_t n;
 
     IO_TRY(count_different(report->study, &n));
@@ -547,12 +553,20 @@ io_status pipe_html_worst(pipe_text *text, const pipe_report *report)
         return IO_OK;
     }
     IO_TRY(io_alloc(report->study->n_organs, sizeof *order, (void **)&order));
-    pipe_text_add(text,
-                  "<p>%zu of %zu case%s that differ%s from the reference, by the mean DSC over the organs that reference or prediction "
-                  "have. Each plane is the one where most voxels differ, all at one scale; the patient's right is on the left.</p>\n",
-                  report->n_pictures, n, n == 1 ? "" : "s", n == 1 ? "s" : "");
+    pipe_text_add(
+        text,
+        "<p>%zu of %zu case%s that differ%s from the reference, by the mean DSC over the organs that reference or prediction "
+        "have; the numbers are of convention <i>%s</i>. Each plane is the one where most voxels differ, all at one scale; the patient's "
+        "right is on the left.</p>\n",
+        report->n_pictures, n, n == 1 ? "" : "s", n == 1 ? "s" : "",
+        pipe_convention_name((pipe_convention)report->study->options.order[0]));
+    if (n_shown < report->n_pictures)
+        pipe_text_add(
+            text,
+            "<p class=\"notice\">Pictures of the first %zu cases only: those of all %zu would make this page larger than 20 MB.</p>\n",
+            n_shown, report->n_pictures);
     add_legend(text, report->study);
-    for (size_t i = 0; i < report->n_pictures; i++) add_card(text, report, i, order);
+    for (size_t i = 0; i < report->n_pictures; i++) add_card(text, report, i, i < n_shown, order);
     io_free(&order);
     return IO_OK;
 }

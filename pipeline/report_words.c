@@ -44,6 +44,17 @@ const pipe_empty_rule *pipe_column_rules(const pipe_study *study, const pipe_col
     return column->convention < 0 ? NULL : study->options.rules.rule[column->convention][column->metric];
 }
 
+size_t pipe_report_count_shown(const pipe_report *report)
+{
+    size_t n_bytes = 0, n = 0;
+
+    for (; n < report->n_pictures; n++) {
+        n_bytes += report->pictures[n].n_bytes;
+        if (n_bytes > PIPE_MAX_PICTURE_BYTES) break;
+    }
+    return n;
+}
+
 const char *pipe_report_doubt(const pipe_study *study, size_t organ)
 {
     size_t n_reference = 0, n_prediction = 0, n_both = 0, n_meet = 0;

@@ -32,12 +32,18 @@ double pipe_cell_statistic(const pipe_cell_summary *cell, int statistic)
 /* What a value stands for in one of the four means. */
 typedef enum value_kind { VALUE_RULED, VALUE_NOT_EMPTY, VALUE_PRESENT, VALUE_WORST } value_kind;
 
+/* An organ's mean volume is over the cases that have the organ: 0 ml is no size. */
+static bool is_no_volume(const pipe_column *column, double value)
+{
+    return value == 0 && (column->metric == PIPE_VOLUME_REFERENCE || column->metric == PIPE_VOLUME_PREDICTION);
+}
+
 static double pick_value(const pipe_study *study, size_t index, size_t organ, size_t column, value_kind kind)
 {
     const pipe_presence presence = pipe_study_presence(study, index, organ);
     const double value = pipe_study_value(study, index, organ, column);
 
-    if (study->is_absent[organ]) return NAN;
+    if (study->is_absent[organ] || is_no_volume(&study->columns[column], value)) return NAN;
     if (kind == VALUE_NOT_EMPTY && presence == PIPE_BOTH_EMPTY) return NAN;
     if (kind == VALUE_PRESENT && presence != PIPE_BOTH_PRESENT) return NAN;
     if (kind == VALUE_WORST && (presence == PIPE_MISSED || presence == PIPE_FALSE_POSITIVE)) {
@@ -102,7 +108,7 @@ static void count_values(const pipe_study *study, size_t row, size_t column, pip
 
     for (size_t i = 0; i < study->n_cases; i++) {
         for (size_t organ = first; study->cases[i].is_done && organ < last; organ++) {
-            const bool is_value = isfinite(pipe_study_value(study, i, organ, column));
+            const bool is_value = isfinite(pick_value(study, i, organ, column, VALUE_RULED));
             if (study->is_absent[organ]) continue;
             cell->n_values += is_value;
             cell->n_left_out += !is_value;

@@ -11,7 +11,8 @@
 
 /* n, in every file of a report, is n_values, in the same unit as all other counts of its row: cases, and over all organs pairs of a case and
  * an organ. Over all organs a case enters mean and interval with the mean of those of its organs that have a value; stats.n counts cases.
- * An organ that occurs in no file of the study has no values and is in none of the counts over all organs. */
+ * An organ that occurs in no file of the study has no values and is in none of the counts over all organs. A volume of 0 is no value: mean
+ * volumes are over the cases whose reference, or prediction, has the organ. */
 typedef struct pipe_cell_summary {
     pipe_summary stats;     /* of the values under the rules for empty masks; what is not finite is left out */
     size_t n_values;        /* values that are finite under the rules */

@@ -11,6 +11,9 @@
 /* Ascending order for qsort; no NaN. */
 int pipe_compare_doubles(const void *left, const void *right);
 
+/* numpy.percentile(sorted, q), linear; sorted [n] ascending, n > 0. */
+double pipe_quantile(const double *sorted, size_t n, double q);
+
 enum { PIPE_N_RESAMPLES = 10000, PIPE_FEW_CASES = 8 /* below, an interval or a p-value says little */ };
 
 /* Resamples of cases for the bootstrap: made once for a study, and the same for every value in it. 10 kB per case. */

@@ -4,9 +4,6 @@
 
 #include "pipeline/summary.h"
 
-/* numpy.percentile(sorted, q), linear; sorted [n] ascending, n > 0. */
-double pipe_quantile(const double *sorted, size_t n, double q);
-
 /* 95 % percentile bootstrap of the mean of values [cases], of which those that are not finite are left out of each resample. */
 io_status pipe_bootstrap_mean(const double *values, const pipe_resamples *resamples, double *low, double *high);
 

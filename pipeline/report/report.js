@@ -87,7 +87,8 @@
       sortButton(th, sign => { rows.sort((a, b) => order(key(a), key(b), sign)); filter(); });
     });
     const worst = columns[0];
-    rows.sort((a, b) => order(value(a, worst), value(b, worst), worst.up ? 1 : -1));
+    const lost = r => empty(value(r, worst)) && (r.s === "m" || r.s === "f"); /* worse than any number */
+    rows.sort((a, b) => lost(b) - lost(a) || order(value(a, worst), value(b, worst), worst.up ? 1 : -1));
     head.cells[3].setAttribute("aria-sort", worst.up ? "ascending" : "descending");
     document.getElementById("cases-of").textContent = name;
     filter();
@@ -126,6 +127,8 @@
     body.replaceChildren(page);
     const last = Math.min(first + PAGE, shown.length);
     document.getElementById("place").textContent = shown.length ? (first + 1) + "–" + last + " of " + shown.length : "no row";
+    document.getElementById("cases-cut").textContent =
+      shown.length > PAGE ? "Rows " + (first + 1) + "–" + last + " of " + shown.length + "; all values are in metrics.csv." : "";
     document.getElementById("back").disabled = first === 0;
     document.getElementById("on").disabled = last === shown.length;
   }

@@ -146,6 +146,27 @@ class Browser(unittest.TestCase):
         self.assertIn("<td>0.000</td>", first)  # worst first
         self.assertEqual(len(re.findall(r"<section [^>]*hidden", page)), 4)  # one convention of five is shown
 
+    def test_lost_organs_are_the_worst(self):
+        """A missed organ without a value stands above every number, not behind them."""
+        out = samed.path("browser.lost")
+        samed.check(study.evaluate(*self.study, out, "--empty", "dsc:missed=nan,dsc:false=nan"))
+        page = browse(os.path.join(out, "report.html"), "--dump-dom")
+        body = re.search(r'<table id="cases">.*?<tbody>(.*?)</tbody>', page, re.S).group(1)
+        states = re.findall(r"<tr><td[^>]*>[^<]*</td><td[^>]*>[^<]*</td><td[^>]*>([^<]*)</td><td>([^<]*)</td>", body)
+        self.assertEqual(states[:2], [("missed", "–"), ("false positive", "–")])
+        self.assertEqual(len(states), 21)
+
+    def test_paper_says_what_is_cut(self):
+        out = samed.path("browser.many")
+        samed.check(study.evaluate(*study.make_study(samed.path("browser.50"), 18), out))
+        self.page = os.path.join(out, "report.html")
+        script = "const e = document.getElementById('cases-cut'); document.title = e.offsetHeight + '|' + e.textContent;"
+        for media, is_seen in (("@media print", False), ("@media all", True)):
+            height, text = re.search(r"<title>(\d+)\|(.*?)</title>", self.run_script(script, media=media)).groups()
+            self.assertEqual((int(height) > 0, text), (is_seen, "Rows 1–50 of 54; all values are in metrics.csv."))
+        self.page = os.path.join(self.out, "report.html")
+        self.assertIn("<title>0|</title>", self.run_script(script, media="@media all"))  # 21 rows: nothing is cut
+
     def test_interval_instead_of_sd(self):
         page = self.run_script("""
             const seen = name => Array.from(document.querySelectorAll('section:not([hidden]) td ' + name)).filter(e => e.offsetHeight > 0).length;

@@ -1,6 +1,7 @@
 """`samed evaluate`: the tables for LaTeX and the page."""
 import json
 import os
+import random
 import re
 import shutil
 import unittest
@@ -125,6 +126,94 @@ class Html(unittest.TestCase):
                 page = stream.read()
             self.assertEqual("Too few cases to mark outliers" in page, is_told)
             self.assertEqual("unlike the" in page, not is_told)
+
+
+class Sizes(unittest.TestCase):
+    """Of pictures, volumes and inputs."""
+
+    @staticmethod
+    def page(out):
+        with open(os.path.join(out, "report.html"), encoding="utf-8") as stream:
+            return stream.read()
+
+    def test_pictures_have_room_for_so_many(self):
+        """A page stays below 20 MB: of noise a picture takes most of a megabyte."""
+        folder, out, dims = samed.path("room"), samed.path("room.out"), (640, 420, 1)
+        n, noise = dims[0] * dims[1] * dims[2], random.Random(3)
+        write_labels(os.path.join(folder, "a.nii.gz"), [1] * 500 + [0] * (n - 1000) + [1] * 500, dims=dims, spacing=(1, 1, 1))
+        write_labels(os.path.join(folder, "b.nii.gz"), [0] * 200 + [1] * 500 + [0] * (n - 700), dims=dims, spacing=(1, 1, 1))
+        write_labels(os.path.join(folder, "noise.nii.gz"), [noise.randrange(256) for _ in range(n)], dims=dims, spacing=(1, 1, 1), code="<u1", datatype=2)
+        with open(os.path.join(folder, "pairs.tsv"), "w", encoding="utf-8") as stream:
+            stream.writelines(f"c{i:02}\tb.nii.gz\ta.nii.gz\tnoise.nii.gz\n" for i in range(60))
+        arguments = ("evaluate", "--list", os.path.join(folder, "pairs.tsv"), "-o", out, "--worst", 100)
+        process = samed.check(samed.run(*arguments))
+        shown = int(re.search(r"has room for the pictures of the first (\d+) of 60 worst cases", process.stderr).group(1))
+        page = self.page(out)
+        self.assertEqual(page.count("data:image/png;base64,"), shown)
+        self.assertEqual(page.count("Left out, to keep this page small."), 60 - shown)
+        self.assertIn(f"Pictures of the first {shown} cases only", page)
+        self.assertLess(len(page), 20e6)
+        self.assertGreater(len(page), 9e6)  # the room was used
+
+    def test_an_image_that_cannot_be_shown_is_told(self):
+        reference, prediction, labels = make_study(samed.path("image"), 2)
+        images = samed.path("image", "images")
+        write_labels(os.path.join(images, "a1.nii.gz"), paint(), spacing=(3, 3, 3))
+        for content, reason in ((None, "the image lies on another grid than the reference"), (b"no image", "a1.nii.gz")):
+            if content:
+                with open(os.path.join(images, "a1.nii.gz"), "wb") as stream:
+                    stream.write(content)
+            process = samed.check(samed.run("evaluate", "-p", prediction, "-r", reference, "-o", samed.path("image.out"), "--labels", labels,
+                                            "--images", images))
+            line = next(line for line in process.stderr.splitlines() if "is shown without its image" in line)
+            self.assertIn("case a1", line)
+            self.assertIn(reason, line)
+            self.assertIn("data:image/png;base64,", self.page(samed.path("image.out")))
+
+    def test_volumes_are_of_cases_that_have_the_organ(self):
+        """Nine of 20 cases have a kidney, one of twice the size: with eleven times 0 ml among them, nothing would stand out."""
+        folder, out = samed.path("volumes"), samed.path("volumes.out")
+        for i in range(20):
+            kidney = (2, (14, 3, 4), (20, 9, 10 + 6 * (i == 8)))
+            for side in ("ref", "pred"):
+                write_labels(os.path.join(folder, side, f"a{i:02}.nii.gz"), paint((1, (2, 2, 2), (12, 12 + i % 3, 9)), *[kidney] * (i < 9)))
+        labels = os.path.join(folder, "labels.json")
+        with open(labels, "w", encoding="utf-8") as stream:
+            json.dump(ORGANS, stream)
+        samed.check(evaluate(os.path.join(folder, "ref"), os.path.join(folder, "pred"), labels, out))
+        section = self.page(out).split('<h2 id="volumes">')[1].split("<h2")[0]
+        outliers = re.findall(r'<tr><th scope="row">(a\d\d)</th>.*?class="text">([a-z ]*)</td></tr>', section)
+        self.assertEqual(outliers, [("a08", "predicted volume unlike the references")])
+        row = read_summary(out)["left kidney", "volume_reference_ml", "none"]
+        self.assertEqual((row["n"], row["n_left_out"]), ("9", "11"))
+        mean = (8 * 6 * 6 * 6 + 6 * 6 * 12) / 9 * 3.75 / 1000
+        self.assertAlmostEqual(float(row["mean"]), mean, places=12)
+        self.assertEqual(read_metrics(out)["a09", "left kidney", "volume_reference_ml", "none"], 0)  # the value itself is as measured
+        table = re.search(r'<table class="dense" id="volume-means">.*?</table>', section, re.S).group(0)
+        self.assertIn('left kidney</th><td data-v="9">9</td>', table)
+        self.assertIn(f">{mean:.1f}</td>", table)
+
+    def test_inputs_have_hashes(self):
+        reference, prediction, labels = make_study(samed.path("inputs"), 1)
+        source, pairs, out = samed.path("inputs", "map.json"), samed.path("inputs", "pairs.tsv"), samed.path("inputs.out")
+        with open(source, "w", encoding="utf-8") as stream:
+            json.dump({"9": 0}, stream)
+        with open(pairs, "w", encoding="utf-8") as stream:
+            stream.write("a0\tpred/a0_0000_dseg.nii.gz\tref/a0.nii.gz\n")
+        samed.check(samed.run("evaluate", "-q", "--list", pairs, "-o", out, "--labels", labels, "--map", "prediction=" + source, "--map", "prediction=totalsegmentator"))
+        self.assertEqual(samed.read_json(out, "summary.json")["inputs"],
+                         [{"option": option, "file": file, "sha256": samed.digest(file)} for option, file in
+                          (("--list", pairs), ("--labels", labels), ("--map", source))])
+        for file in (pairs, labels, source):
+            self.assertIn(samed.digest(file), self.page(out))
+
+    def test_worst_cases_name_their_convention(self):
+        reference, prediction, labels = make_study(samed.path("conventions"), 2)
+        out = samed.path("conventions.out")
+        samed.check(evaluate(reference, prediction, labels, out, "--convention", "deepmind,samed"))
+        section = self.page(out).split('<h2 id="worst">')[1].split("<h2")[0]
+        self.assertIn("the numbers are of convention <i>deepmind</i>", section)
+        self.assertIn("<caption>Convention <b>deepmind</b></caption>", section)
 
 
 if __name__ == "__main__":

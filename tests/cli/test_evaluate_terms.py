@@ -43,10 +43,24 @@ class Compare(unittest.TestCase):
         for ranks in (0, 2):
             self.refuse("the references of 1 of 3 cases are other files (case a1: SHA-256", study=changed, ranks=ranks)
 
+    def test_other_references_are_refused_whatever_their_names(self):
+        """In JSON an id of other bytes than UTF-8 is written with U+FFFD; it still belongs to its case."""
+        study = make_study(samed.path("latin"), 3)
+        for folder, name in ((study[0], "a1.nii.gz"), (study[1], "a1_0000_dseg.nii.gz")):
+            os.rename(os.path.join(folder, name), os.path.join(folder, "Dr\udcfcse.nii.gz"))
+        other, out = samed.path("latin.other"), samed.path("latin.out")
+        samed.check(run_evaluate(study, other))
+        samed.check(run_evaluate(study, out, "--compare", other))
+        write_labels(os.path.join(study[0], "Dr\udcfcse.nii.gz"), paint((1, (2, 2, 2), (12, 12, 8))))
+        process = run_evaluate(study, out, "--compare", other)
+        self.assertEqual(process.returncode, 2)
+        self.assertIn("the references of 1 of 3 cases are other files", process.stderr)
+
     def test_other_rules_are_refused(self):
         self.refuse('rules for empty masks (hd95 of reloaded, missed) differ: "worst" here, "left out" there', "--empty", "hd95:missed=worst")
         self.refuse('--resample differ: "nearest" here, "none" there', "--resample", "nearest")
         self.refuse('--round differ: "yes" here, "no" there', "--round")
+        self.refuse('--grid-tolerance differ: "2" here, "0.05" there', "--grid-tolerance", "2")
         out = samed.path("terms.rules")  # rules of a convention that the other report has not: nothing to refuse
         samed.check(run_evaluate(self.study, out, "--compare", self.other, "--convention", "samed,monai", "--empty", "monai/hd95:missed=9"))
 

@@ -6,6 +6,7 @@
 #include "io/memory.h"
 #include "io/nifti.h"
 #include "pipeline/overlay.h"
+#include "pipeline/overlay_image.h"
 
 enum { SIDE = 40, N = SIDE * SIDE * SIDE };
 
@@ -66,12 +67,14 @@ static void draw(const pipe_label_volume *reference, const pipe_label_volume *pr
     double extents_mm[3][2];
     pipe_overlay_panel where[3];
     int width, height, n_ink = 0;
+    char fault[200];
 
     for (int p = 0; p < 3; p++)
         for (int i = 0; i < 2; i++) extents_mm[p][i] = 2.0 * extents[p][i];
     pipe_overlay_arrange((const double(*)[2])extents_mm, where, &width, &height);
     check_ok(io_labels_default(9, &labels));
-    check_ok(pipe_overlay_draw(reference, prediction, labels, "no_such_image.nii", &png, &n_bytes));
+    check_ok(pipe_overlay_draw(reference, prediction, labels, "no_such_image.nii", fault, sizeof fault, &png, &n_bytes));
+    assert_non_null(strstr(fault, "no_such_image.nii"));
     assert_true(png_image_begin_read_from_memory(&image, png, n_bytes));
     image.format = PNG_FORMAT_RGB;
     rgb = malloc(PNG_IMAGE_SIZE(image));
@@ -170,14 +173,48 @@ static void test_odd_volumes(void **state)
         pipe_label_volume volume = {.organ_bytes = 2, .n_voxels = dims[i][0] * dims[i][1] * dims[i][2]};
         uint8_t *png = NULL;
         size_t n_bytes = 0;
+        char fault[200] = "of an earlier picture";
         io_grid_create_plain(dims[i], (const double[3]){0.5, 1, 30}, (const double[3]){0, 0, 0}, &volume.grid);
         check_ok(io_alloc((size_t)volume.n_voxels, 2, &volume.organs));
-        check_ok(pipe_overlay_draw(&volume, &volume, labels, NULL, &png, &n_bytes));
+        check_ok(pipe_overlay_draw(&volume, &volume, labels, NULL, fault, sizeof fault, &png, &n_bytes));
+        assert_string_equal(fault, "");
         assert_true(n_bytes > 60 && !memcmp(png, "\x89PNG", 4));
         io_free(&png);
         io_free(&volume.organs);
     }
     io_labels_free(&labels);
+}
+
+/* Each voxel's own grey on each of the three planes; another grid is told. */
+static void test_images_are_read_by_planes(void **state)
+{
+    enum { NX = 5, NY = 4, NZ = 3 };
+    const int64_t dims[3] = {NX, NY, NZ}, cut[3] = {3, 1, 2};
+    int16_t voxels[NX * NY * NZ];
+    pipe_overlay_image *image = NULL;
+    io_grid grid, other;
+
+    io_grid_create_plain(dims, (const double[3]){1, 1, 1}, (const double[3]){0, 0, 0}, &grid);
+    for (int i = 0; i < NX * NY * NZ; i++) voxels[i] = (int16_t)(10 * i); /* percentiles 1 and 99 of 0..590: 5.9 and 584.1 */
+    check_ok(io_nifti_write_int16("image.nii.gz", &grid, voxels, 1, 0));
+    check_ok(pipe_overlay_image_read("image.nii.gz", &grid, cut, &image));
+    for (int at = 0; at < NX * NY * NZ; at++) {
+        const bool is_shown = at % NX == 3 || at / NX % NY == 1 || at / NX / NY == 2;
+        const double grey = (10 * at - 5.9) / (584.1 - 5.9);
+        if (is_shown) check_near(pipe_overlay_image_grey(image, at), fmin(1, fmax(0, grey)), 1e-6); /* float32 */
+    }
+    pipe_overlay_image_free(&image);
+    for (int i = 0; i < NX * NY * NZ; i++) voxels[i] = (int16_t)(i ? 40 : -1000); /* air: HU from -160 to 240 */
+    voxels[1] = -1000;
+    check_ok(io_nifti_write_int16("ct.nii", &grid, voxels, 1, 0));
+    check_ok(pipe_overlay_image_read("ct.nii", &grid, cut, &image));
+    check_near(pipe_overlay_image_grey(image, 3), 0.5, 1e-6);
+    pipe_overlay_image_free(&image);
+    other = grid;
+    other.affine[0][3] += 2;
+    check_fails(IO_ERR_MISMATCH, pipe_overlay_image_read("ct.nii", &other, cut, &image));
+    assert_non_null(strstr(io_last_error_text(), "another grid"));
+    assert_null(image);
 }
 
 int main(void)
@@ -187,6 +224,7 @@ int main(void)
         cmocka_unit_test(test_equal_maps_show_one_line),
         cmocka_unit_test(test_arrangement),
         cmocka_unit_test(test_odd_volumes),
+        cmocka_unit_test(test_images_are_read_by_planes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
