@@ -5,8 +5,8 @@
 # count. What is missing is installed with apt-get where that is possible, that is as root on Debian or Ubuntu; elsewhere the packages
 # are listed with their names for apt, Spack and conda-forge.
 #
-# "test" also installs what more tests run with (nibabel, SciPy), where it can, and names what it leaves to the user (Chromium); without
-# them those tests skip.
+# "test" also installs what more tests run with (nibabel, SciPy, Chromium), where it can, and names what is left to the user; without them
+# those tests skip.
 #
 # Ends: 0 everything is there · 3 something is missing and must be installed by the user · 1 apt-get failed.
 set -euo pipefail
@@ -32,7 +32,7 @@ Python 3|test|command:python3|python3|python|python
 NumPy|test|python:numpy|python3-numpy|py-numpy|numpy
 nibabel and SciPy|extra|python:nibabel scipy|python3-nibabel|py-nibabel py-scipy|nibabel scipy
 ShellCheck|test|command:shellcheck|shellcheck|shellcheck|shellcheck
-Chromium|browser|command:chromium chromium-browser google-chrome|chromium|-|-
+Chromium|extra|command:chromium chromium-browser google-chrome|chromium|-|-
 Slurm controller|cluster|command:slurmctld|slurmctld|-|-
 Slurm node daemon|cluster|command:slurmd|slurmd|-|-
 Slurm clients|cluster|command:sbatch|slurm-client|-|-
@@ -135,7 +135,7 @@ offer_extras() {
     local missing
     missing=$(list_missing extra)
     if [ -n "$missing" ] && can_install; then install_with_apt "$missing" || true; fi
-    missing=$(list_missing extra browser)
+    missing=$(list_missing extra)
     [ -z "$missing" ] || printf 'setup: optional, tests that need it skip: %s (apt: %s)\n' "$(list_names "$missing")" "$(list_column "$missing" 4)"
 }
 
