@@ -162,9 +162,10 @@ typedef struct volume_fences {
 } volume_fences;
 
 /* low, high; nothing lies outside of few values. Of a column's values in the cases where the reference has the organ, and the prediction
- * too unless may_be_missed: 0 ml of cases without it, or -100 % of missed ones, would spread the quartiles until nothing is outside. sorted
- * [n_cases] is scratch. */
-static void find_outlier_fences(const pipe_study *study, size_t organ, size_t column, bool may_be_missed, double *sorted, double fences[2])
+ * too unless may_be_missed: 0 ml of cases without it, or -100 % of missed ones, would spread the quartiles until nothing is outside. Of
+ * values of which half are equal every other one would be outside: nothing is. sorted [n_cases] is scratch. Returns how many cases count. */
+static size_t find_outlier_fences(const pipe_study *study, size_t organ, size_t column, bool may_be_missed, double *sorted,
+                                  double fences[2])
 {
     pipe_summary s;
     size_t n = 0;
@@ -176,10 +177,11 @@ static void find_outlier_fences(const pipe_study *study, size_t organ, size_t co
     }
     fences[0] = -INFINITY;
     fences[1] = INFINITY;
-    if (n < MIN_FOR_FENCES) return;
+    if (n < MIN_FOR_FENCES) return n;
     qsort(sorted, n, sizeof *sorted, pipe_compare_doubles);
     s = (pipe_summary){.quartile1 = pipe_quantile(sorted, n, 25), .quartile3 = pipe_quantile(sorted, n, 75)};
-    find_fences(&s, &fences[0], &fences[1]);
+    if (s.quartile3 > s.quartile1) find_fences(&s, &fences[0], &fences[1]);
+    return n;
 }
 
 /* *out [n_organs], with io_free. */
@@ -194,9 +196,8 @@ static io_status find_volume_fences(const pipe_study *study, volume_fences **out
         f->reference = pipe_study_find(study, PIPE_VOLUME_REFERENCE, -1, false);
         f->prediction = pipe_study_find(study, PIPE_VOLUME_PREDICTION, -1, false);
         f->difference = pipe_study_find(study, PIPE_VOLUME_DIFFERENCE, -1, false);
-        find_outlier_fences(study, organ, f->reference, true, sorted, f->volume);
-        find_outlier_fences(study, organ, f->difference, false, sorted, f->change);
-        f->has_any = isfinite(f->volume[0]);
+        f->has_any = find_outlier_fences(study, organ, f->reference, true, sorted, f->volume) >= MIN_FOR_FENCES;
+        (void)find_outlier_fences(study, organ, f->difference, false, sorted, f->change);
     }
     io_free(&sorted);
     return IO_OK;
