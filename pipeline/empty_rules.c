@@ -42,7 +42,8 @@ static void set_libraries(pipe_empty_rules *rules)
         set_all(rules, PIPE_MEDPY, metric, NAN, NAN, NAN);
         set_all(rules, PIPE_MONAI, metric, NAN, INFINITY, INFINITY);
         set_all(rules, PIPE_RELOADED, metric, 0, NAN, NAN);
-        set_all(rules, PIPE_DEEPMIND, metric, metric <= PIPE_HD95 ? INFINITY : NAN, INFINITY, metric <= PIPE_HD95 ? INFINITY : NAN);
+        const double deepmind = metric <= PIPE_HD95 ? INFINITY : NAN; /* its averages are (inf, NaN): the mean of both is NaN */
+        set_all(rules, PIPE_DEEPMIND, metric, deepmind, deepmind, deepmind);
     }
     set_all(rules, PIPE_MONAI, PIPE_HD95, NAN, NAN, NAN);
     for (int metric = PIPE_DSC; metric <= PIPE_RECALL; metric++) {

@@ -210,7 +210,7 @@ static void add_long_table(pipe_text *text, const pipe_study *study)
                         "value=\"e\">both empty</option></select></label> <button type=\"button\" id=\"back\">Back</button> <button "
                         "type=\"button\" id=\"on\">On</button> <span id=\"place\" role=\"status\"></span></div>\n<p class=\"paper\" "
                         "id=\"cases-cut\"></p><div "
-                        "class=\"scroll\"><table "
+                        "class=\"scroll long\"><table "
                         "id=\"cases\"><thead><tr></tr></thead><tbody></tbody></table></div>\n");
 }
 

@@ -1,8 +1,8 @@
 /* Measures pairs of masks from standard input with pipeline/metrics.h, for test_metrics_peers.py: one line of numbers per pair.
  *
  * A pair: int32 nx ny nz is_planar n_tolerances, float64 spacing[3] percentile tolerances[n_tolerances], uint8 reference[nz][ny][nx],
- * uint8 prediction[nz][ny][nx]; value 1 is measured. A line: n_reference n_prediction n_both, then for every convention hd hd95 assd
- * masd nsd[n_tolerances]. */
+ * uint8 prediction[nz][ny][nx]; value 1 is measured. A line: n_reference n_prediction n_both dsc jaccard precision recall, then for every
+ * convention hd hd95 assd masd nsd[n_tolerances]. */
 #include "tests/check.h"
 
 #include "pipeline/metrics.h"
@@ -32,6 +32,8 @@ static int read_pair(pair *p)
 static void print_metrics(const pipe_metrics *m, int n_tolerances)
 {
     printf("%lld %lld %lld", (long long)m->overlap.n_reference, (long long)m->overlap.n_prediction, (long long)m->overlap.n_both);
+    printf(" %.17g %.17g %.17g %.17g", pipe_overlap_dice(&m->overlap), pipe_overlap_jaccard(&m->overlap),
+           pipe_overlap_precision(&m->overlap), pipe_overlap_recall(&m->overlap));
     for (int c = 0; c < PIPE_N_CONVENTIONS; c++) {
         const pipe_surface *s = &m->surface[c];
         printf(" %.17g %.17g %.17g %.17g", s->hd, s->hd95, s->assd, s->masd);

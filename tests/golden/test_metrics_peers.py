@@ -3,14 +3,20 @@
 
 Usage: test_metrics_peers.py MEASURE_PAIRS [N_BLOBS [SEED]]
 
-MEASURE_PAIRS is the built tests/golden/measure_pairs.c. A library that is not installed is left out and named; without NumPy and SciPy, or
+MEASURE_PAIRS is the built tests/golden/measure_pairs.c. Pairs are made here, and come from the real label maps of
+SAMED_SHARED/data/metrics_reference_A.json where these and nibabel are there; overlap is compared too, and what a library does with an empty
+mask: where it has no number (raises, NaN), ours is NaN. A library that is not installed is left out and named; without NumPy and SciPy, or
 without any of the libraries, the test skips (77). Metrics Reloaded is not on PyPI as of 2026: its values are formed here with NumPy and
 SciPy as spec/metrics.md section 1 gives them. Relative tolerances: 1e-6, for MONAI 1e-5, because it computes in float32.
 """
 import importlib.metadata
+import importlib.util
+import json
+import os
 import struct
 import subprocess
 import sys
+import tempfile
 import warnings
 
 warnings.filterwarnings("ignore")
@@ -23,6 +29,7 @@ except ImportError:
 
 CONVENTIONS = ["medpy", "monai", "reloaded", "deepmind", "samed"]
 TOLERANCES = [0.5, 1.0, 2.0, 3.0]
+OVERLAP = ["dsc", "jaccard", "precision", "recall"]
 TOLERANCE = {"medpy": 1e-6, "monai": 1e-5, "reloaded": 1e-6, "deepmind": 1e-6, "samed": 1e-6}
 
 
@@ -35,7 +42,8 @@ def load_medpy():
         out = {"hd": binary.hd(prediction, reference, spacing), "hd95": binary.hd95(prediction, reference, spacing), "masd": means}
         version = tuple(int(n) for n in importlib.metadata.version("medpy").split(".")[:3])
         out["assd" if version >= (0, 5, 2) else "masd"] = binary.assd(prediction, reference, spacing)
-        return out
+        return {**out, "dsc": binary.dc(prediction, reference), "jaccard": binary.jc(prediction, reference),
+                "precision": binary.precision(prediction, reference), "recall": binary.recall(prediction, reference)}
 
     return measure
 
@@ -48,13 +56,14 @@ def load_samed():
 
 def load_monai():
     import torch
-    from monai.metrics import (compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice)
+    from monai.metrics import compute_average_surface_distance, compute_dice, compute_hausdorff_distance, compute_surface_dice
 
     def measure(reference, prediction, spacing):
         p, r = (torch.from_numpy(m.astype(np.uint8))[None, None] for m in (prediction, reference))
         out = {"hd": compute_hausdorff_distance(p, r, True, spacing=list(spacing)).item(),
                "hd95": compute_hausdorff_distance(p, r, True, percentile=95, spacing=list(spacing)).item(),
-               "assd": compute_average_surface_distance(p, r, True, symmetric=True, spacing=list(spacing)).item()}
+               "assd": compute_average_surface_distance(p, r, True, symmetric=True, spacing=list(spacing)).item(),
+               "dsc": compute_dice(p, r, ignore_empty=False).item()}
         for t, limit in enumerate(TOLERANCES):
             out["nsd%d" % t] = compute_surface_dice(p, r, [limit], True, spacing=list(spacing)).item()
         return out
@@ -76,7 +85,8 @@ def load_deepmind():
         there, back = surface_distance.compute_average_surface_distance(d)
         areas = d["surfel_areas_gt"].sum(), d["surfel_areas_pred"].sum()
         out = {"hd": surface_distance.compute_robust_hausdorff(d, 100), "hd95": surface_distance.compute_robust_hausdorff(d, 95),
-               "masd": (there + back) / 2, "assd": (there * areas[0] + back * areas[1]) / (areas[0] + areas[1])}
+               "masd": (there + back) / 2, "assd": (there * areas[0] + back * areas[1]) / (areas[0] + areas[1]),
+               "dsc": surface_distance.compute_dice_coefficient(reference, prediction)}
         for t, limit in enumerate(TOLERANCES):
             out["nsd%d" % t] = surface_distance.compute_surface_dice_at_tolerance(d, limit)
         return out
@@ -153,6 +163,36 @@ def make_pairs(n_blobs, seed):
             yield reference[:, :, k], prediction[:, :, k], spacing[:2]
 
 
+def crop(reference, prediction):
+    """Both masks in the box of their voxels and one more around it; where they touch the volume's edge the box ends there too: the edge is surface."""
+    where = np.nonzero(reference | prediction)
+    box = tuple(slice(max(w.min() - 1, 0), w.max() + 2) for w in where)
+    return reference[box], prediction[box]
+
+
+MOST_VOXELS = 300000  # of a cropped pair: what is left is done in a minute
+
+
+def real_pairs():
+    folder = os.path.join(os.environ.get("SAMED_SHARED", ""), "data")
+    try:
+        import nibabel
+        with open(os.path.join(folder, "metrics_reference_A.json"), encoding="utf-8") as stream:
+            entries = [entry for entry in json.load(stream).values() if isinstance(entry, dict)]
+    except (ImportError, FileNotFoundError) as problem:
+        print("left out: real pairs (%s)" % problem)
+        return
+    for entry in entries:
+        maps = [np.asarray(nibabel.load(os.path.join(folder, entry[side])).dataobj) for side in ("ref", "seg")]
+        for label in entry["per_label"]:
+            reference, prediction = (m == int(label) for m in maps)
+            if not reference.any() or not prediction.any():
+                continue
+            reference, prediction = crop(reference, prediction)
+            if reference.size <= MOST_VOXELS:
+                yield reference, prediction, tuple(entry["spacing"])
+
+
 def pack_pair(reference, prediction, spacing):
     if reference.ndim == 2:  # a planar map; its third spacing must not matter
         reference, prediction, spacing, is_planar = reference[:, :, None], prediction[:, :, None], (*spacing, 0.37), 1
@@ -168,8 +208,8 @@ def measure_ours(program, pairs):
     names = ["hd", "hd95", "assd", "masd"] + ["nsd%d" % t for t in range(len(TOLERANCES))]
     for line in result.stdout.decode().splitlines():
         numbers = [float(word) for word in line.split()]
-        counts, numbers = numbers[:3], numbers[3:]
-        yield counts, {c: dict(zip(names, numbers[n * len(names):])) for n, c in enumerate(CONVENTIONS)}
+        counts, overlap, numbers = numbers[:3], dict(zip(OVERLAP, numbers[3:7])), numbers[7:]
+        yield counts, {c: {**dict(zip(names, numbers[n * len(names):])), **overlap} for n, c in enumerate(CONVENTIONS)}
 
 
 def compare(label, convention, expected, found, worst):
@@ -184,6 +224,76 @@ def compare(label, convention, expected, found, worst):
     return n_bad
 
 
+def library_rules():
+    """{(convention, metric, state): what the library itself gives for empty masks}; NaN where it raises."""
+    empty, one = np.zeros((5, 5, 5), bool), np.zeros((5, 5, 5), bool)
+    one[2, 2, 2] = True
+    out = {}
+
+    def put(convention, metric, state, measure):
+        try:
+            out[convention, metric, state] = float(measure())
+        except RuntimeError:
+            out[convention, metric, state] = np.nan
+
+    def put_medpy(state, r, p):
+        from medpy.metric import binary
+        for metric, name in zip(("dsc", "jaccard", "precision", "recall", "hd", "hd95", "assd"), ("dc", "jc", "precision", "recall", "hd", "hd95", "assd")):
+            put("medpy", metric, state, lambda: getattr(binary, name)(p, r))
+
+    def put_monai(state, r, p):
+        import torch
+        from monai import metrics as m
+        p, r = (torch.from_numpy(x.astype(np.uint8))[None, None] for x in (p, r))
+        for metric, measure in (("dsc", lambda: m.compute_dice(p, r)), ("jaccard", lambda: m.compute_iou(p, r)),
+                                ("hd", lambda: m.compute_hausdorff_distance(p, r, True)),
+                                ("hd95", lambda: m.compute_hausdorff_distance(p, r, True, percentile=95)),
+                                ("assd", lambda: m.compute_average_surface_distance(p, r, True, symmetric=True)),
+                                ("nsd_1mm", lambda: m.compute_surface_dice(p, r, [1.0], True))):
+            put("monai", metric, state, measure)
+
+    def put_deepmind(state, r, p):
+        import surface_distance as s
+        d = s.compute_surface_distances(r, p, (1, 1, 1))
+        for metric, measure in (("dsc", lambda: s.compute_dice_coefficient(r, p)), ("hd", lambda: s.compute_robust_hausdorff(d, 100)),
+                                ("hd95", lambda: s.compute_robust_hausdorff(d, 95)), ("masd", lambda: np.mean(s.compute_average_surface_distance(d))),
+                                ("nsd_1mm", lambda: s.compute_surface_dice_at_tolerance(d, 1))):
+            put("deepmind", metric, state, measure)
+
+    for state, r, p in (("both_empty", empty, empty), ("missed", one, empty), ("false_positive", empty, one)):
+        for library in (put_medpy, put_monai, put_deepmind):
+            try:
+                library(state, r, p)
+            except ImportError:
+                pass
+    return out
+
+
+def compare_rules():
+    """--empty library beside the libraries; returns how many rules differ, and how many there are."""
+    import nibabel
+    # MedPy's rules for 0 / 0 wait for ZeroDivisionError, which Python's integers raise; those that newer NumPy counts with give NaN
+    count = np.count_nonzero
+    np.count_nonzero = lambda *a, **k: int(count(*a, **k))
+    expected = library_rules()
+    np.count_nonzero = count
+    with tempfile.TemporaryDirectory() as folder:
+        file, out = os.path.join(folder, "a.nii.gz"), os.path.join(folder, "out")
+        nibabel.Nifti1Image(np.ones((3, 3, 3), np.uint8), np.eye(4)).to_filename(file)
+        subprocess.run([os.environ["SAMED_PROGRAM"], "evaluate", "-q", "-p", file, "-r", file, "-o", out, "--convention", "all", "--empty", "library"],
+                       check=True)
+        with open(os.path.join(out, "summary.json"), encoding="utf-8") as stream:
+            rules = {(rule["convention"], rule["metric"], state): rule[state] for rule in json.load(stream)["empty_rules"]
+                     for state in ("both_empty", "missed", "false_positive")}
+    n_bad = 0
+    for key, value in expected.items():
+        words = "left out" if np.isnan(value) else "infinite" if np.isinf(value) else "%g" % value
+        if rules[key] != words:
+            print("--empty library, %s %s %s: %s, the library gives %s" % (*key, rules[key], words))
+            n_bad += 1
+    return n_bad, len(expected)
+
+
 def main():
     program, n_blobs, seed = sys.argv[1], int((sys.argv[2:3] or [60])[0]), int((sys.argv[3:4] or [1])[0])
     peers = {}
@@ -196,6 +306,8 @@ def main():
         print("skipped: none of medpy, monai, surface-distance is installed")
         return 77
     pairs, n_bad, n_values = list(make_pairs(n_blobs, seed)), 0, 0
+    n_made = len(pairs)
+    pairs += real_pairs()
     worst = dict.fromkeys(peers, 0.0)
     ours = list(measure_ours(program, pairs))
     assert len(ours) == len(pairs)
@@ -206,13 +318,17 @@ def main():
             n_bad += 1
         for convention, measure in peers.items():
             if not reference.any() or not prediction.any():
-                n_bad += not all(np.isnan(v) for v in found[convention].values())
+                n_bad += not all(np.isnan(v) for name, v in found[convention].items() if name not in OVERLAP)
                 continue
             expected = measure(reference, prediction, spacing)
             n_values += len(expected)
             n_bad += compare(label, convention, expected, found[convention], worst)
-    print("%d pairs, %d values against %s, %d differ; largest relative differences %s" % (
-        len(pairs), n_values, ", ".join(peers), n_bad, ", ".join("%s %.1e" % item for item in worst.items())))
+    if "SAMED_PROGRAM" in os.environ and importlib.util.find_spec("nibabel"):
+        n_wrong, n_rules = compare_rules()
+        n_bad += n_wrong
+        print("%d rules for empty masks, %d differ" % (n_rules, n_wrong))
+    print("%d pairs made, %d real ones, %d values against %s, %d differ; largest relative differences %s" % (
+        n_made, len(pairs) - n_made, n_values, ", ".join(peers), n_bad, ", ".join("%s %.1e" % item for item in worst.items())))
     return 1 if n_bad else 0
 
 
