@@ -1,6 +1,8 @@
-/* Published test values of other projects (values only): MONAI, Metrics Reloaded, DeepMind surface-distance, MedPy. Where a value is
- * not printed in the project's tests, an independent computation gave it (the last digits show which). */
+/* Published test values of other projects (values only): MONAI, Metrics Reloaded, DeepMind surface-distance, MedPy, panoptica. Where a
+ * value is not printed in the project's tests, an independent computation gave it (the last digits show which). */
 #include "tests/pipeline/masks.h"
+
+#include "pipeline/study.h"
 
 enum { SPHERE_GRID = 99, N_SPHERE_VOXELS = SPHERE_GRID * SPHERE_GRID * SPHERE_GRID };
 
@@ -263,13 +265,140 @@ static void test_two_places(void **state)
     check_near(m.surface[PIPE_MEDPY].assd, 2, 0);
 }
 
+/* ---- Images of few pixels, row by row as their tests print them: 1 is the organ ---- */
+
+static void read_rows(const char *rows, uint8_t *mask)
+{
+    for (; *rows; rows++)
+        if (*rows != ' ') *mask++ = (uint8_t)(*rows - '0');
+}
+
+static void measure_rows(int side, const char *reference, const char *prediction, double spacing, double tolerance, pipe_metrics *m)
+{
+    uint8_t masks[2][16];
+    pipe_metrics_options options = make_options(spacing, spacing, 1, tolerance);
+
+    assert_true(side <= 4);
+    options.is_planar = true;
+    read_rows(reference, masks[0]);
+    read_rows(prediction, masks[1]);
+    mask_measure((const int64_t[3]){side, side, 1}, masks[0], masks[1], &options, m);
+}
+
+/* MedPy tests/metric_/binary.py, its symmetric pair; the value was computed independently and is the mean of both means. */
+static void test_medpy_pair(void **state)
+{
+    static const char one[] = "1000 1000 1000 1100", other[] = "1100 1000 1000 0000";
+    pipe_metrics there, back;
+
+    measure_rows(4, one, other, 1, 1, &there);
+    measure_rows(4, other, one, 1, 1, &back);
+    check_near(there.surface[PIPE_MEDPY].masd, .366421, 5e-7); /* half of the last digit */
+    check_near(back.surface[PIPE_MEDPY].masd, there.surface[PIPE_MEDPY].masd, 0);
+    check_near(back.surface[PIPE_MEDPY].assd, there.surface[PIPE_MEDPY].assd, 0);
+}
+
+/* panoptica unit_tests/test_metrics.py, whose ASSD is the mean of both means and whose relative volume difference is ours. */
+static void test_panoptica(void **state)
+{
+    static const char none[2][20] = {"0101 0101 0100 0100", "1010 1010 1011 1011"};
+    static const char small[] = "0000 0110 0110 0000", large[] = "0010 1110 1111 0110";
+    pipe_metrics m;
+
+    measure_rows(4, none[1], none[0], 1, 1, &m);
+    check_near(m.surface[PIPE_MEDPY].masd, 1.05, 1e-15);
+    check_near(pipe_overlap_volume_difference(&m.overlap), -.4, 1e-15);
+    check_near(pipe_overlap_dice(&m.overlap), 0, 0);
+    measure_rows(4, none[1], none[0], 20, 1, &m);
+    check_near(m.surface[PIPE_MEDPY].masd, 21, 1e-14);
+    check_near(m.surface[PIPE_MEDPY].hd, 40, 0);
+    for (int way = 0; way < 2; way++) {
+        measure_rows(4, way ? large : small, way ? small : large, 1, 1, &m);
+        check_near(m.surface[PIPE_MEDPY].masd, .625, 1e-15);
+        check_near(m.surface[PIPE_MEDPY].hd, 1, 0);
+        check_near(m.surface[PIPE_RELOADED].nsd[0], 1, 0);
+        check_near(pipe_overlap_dice(&m.overlap), .5714285714285714, 1e-15);
+        check_near(pipe_overlap_volume_difference(&m.overlap), way ? -.6 : 1.5, 1e-15);
+    }
+}
+
+/* A class of a case of MONAI tests/metrics/test_compute_meandice.py; NaN where it leaves the class out. */
+typedef struct dice_vector {
+    const char *reference, *prediction;
+    double dice;
+} dice_vector;
+
+static double ruled_dice(const pipe_empty_rules *rules, const dice_vector *v)
+{
+    pipe_presence presence;
+    pipe_metrics m;
+
+    measure_rows(2, v->reference, v->prediction, 1, 1, &m);
+    presence = pipe_presence_of(&m.overlap);
+    return presence == PIPE_BOTH_PRESENT ? pipe_overlap_dice(&m.overlap) : rules->rule[PIPE_MONAI][PIPE_DSC][presence - 1].value;
+}
+
+static void test_mean_dice(void **state)
+{
+    static const dice_vector vectors[] = {
+        {"10 11", "10 01", .8},    {"10 10", "00 11", .5},  {"01 00", "10 00", 0},     {"11 00", "10 00", .6667},
+        {"00 10", "01 10", .6667}, {"11 11", "00 00", 0},   {"00 00", "00 00", NAN},   {"00 00", "11 11", NAN},
+        {"11 11", "11 10", .8571}, {"00 00", "01 00", NAN}, {"00 00", "01 11", NAN},   /* the classes of a first case, */
+        {"00 01", "10 11", .5},    {"11 00", "01 11", .4},  {"00 10", "01 10", .6667}, /* and of a second one */
+    };
+    enum { N = sizeof vectors / sizeof *vectors, FIRST = N - 6 };
+    pipe_empty_rules rules;
+    double found[N];
+
+    pipe_empty_rules_default(&rules);
+    check_ok(pipe_empty_rules_change(&rules, "library"));
+    for (int i = 0; i < N; i++) {
+        found[i] = ruled_dice(&rules, &vectors[i]);
+        if (isnan(vectors[i].dice))
+            assert_true(isnan(found[i]));
+        else
+            check_near(found[i], vectors[i].dice, 5e-5); /* half of the last digit */
+    }
+    check_near((found[FIRST] + found[FIRST + 3]) / 2, .6786, 5e-5); /* the means of the classes: NaN is left out */
+    check_near((found[FIRST] + (found[FIRST + 3] + found[FIRST + 4] + found[FIRST + 5]) / 3) / 2, .689683, 5e-7);
+}
+
+/* DeepMind surface_distance_test.py: empty masks in 2-D and 3-D. Its two averages are (inf, NaN), (NaN, inf) and (NaN, NaN): no mean. */
+static void test_deepmind_empty(void **state)
+{
+    static const struct {
+        pipe_metric metric;
+        double both, missed, false_positive;
+    } table[] = {{PIPE_HD, INFINITY, INFINITY, INFINITY}, {PIPE_MASD, NAN, NAN, NAN}, {PIPE_NSD, NAN, 0, 0}, {PIPE_DSC, NAN, 0, 0}};
+    static const char *const masks[2] = {"00 00", "01 00"};
+    pipe_empty_rules rules;
+    pipe_metrics m;
+
+    pipe_empty_rules_default(&rules);
+    check_ok(pipe_empty_rules_change(&rules, "library"));
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        const double expected[PIPE_N_EMPTY] = {table[i].both, table[i].missed, table[i].false_positive};
+        for (int s = 0; s < PIPE_N_EMPTY; s++) {
+            const pipe_empty_rule *rule = &rules.rule[PIPE_DEEPMIND][table[i].metric][s];
+            assert_false(rule->is_worst);
+            assert_true(isnan(expected[s]) ? isnan(rule->value) : rule->value == expected[s]);
+        }
+    }
+    for (int pair = 0; pair < 3; pair++) { /* what is measured of an empty mask is NaN in every convention, the NSD of MONAI too */
+        measure_rows(2, masks[pair & 1], masks[pair >> 1], 3, 1, &m);
+        for (int c = 0; c < PIPE_N_CONVENTIONS; c++)
+            assert_true(isnan(m.surface[c].hd) && isnan(m.surface[c].hd95) && isnan(m.surface[c].assd) && isnan(m.surface[c].nsd[0]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spheres),     cmocka_unit_test(test_moved_edge),    cmocka_unit_test(test_squares),
-        cmocka_unit_test(test_stray_pixel), cmocka_unit_test(test_bars),          cmocka_unit_test(test_two_pixels),
-        cmocka_unit_test(test_cubes),       cmocka_unit_test(test_small_squares), cmocka_unit_test(test_two_voxels),
-        cmocka_unit_test(test_two_places),
+        cmocka_unit_test(test_spheres),     cmocka_unit_test(test_moved_edge),     cmocka_unit_test(test_squares),
+        cmocka_unit_test(test_stray_pixel), cmocka_unit_test(test_bars),           cmocka_unit_test(test_two_pixels),
+        cmocka_unit_test(test_cubes),       cmocka_unit_test(test_small_squares),  cmocka_unit_test(test_two_voxels),
+        cmocka_unit_test(test_two_places),  cmocka_unit_test(test_medpy_pair),     cmocka_unit_test(test_panoptica),
+        cmocka_unit_test(test_mean_dice),   cmocka_unit_test(test_deepmind_empty),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
