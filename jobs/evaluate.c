@@ -109,14 +109,38 @@ static io_status list_pairs(evaluate_run *run)
     return io_alloc(run->study->n_cases, sizeof *run->tallies, (void **)&run->tallies);
 }
 
-/* Work of a case: the size of its files stands for it. */
+/* Bytes of a file, or of a folder's files. What cannot be looked at weighs nothing: reading it will tell. */
+static uint64_t weigh_files(const char *path)
+{
+    char **names = NULL, *file = NULL;
+    size_t n_names = 0;
+    uint64_t n_bytes = 0, sum = 0;
+
+    if (!path) return 0;
+    if (!io_folder_exists(path)) return io_file_exists(path) && io_file_size(path, &n_bytes) == IO_OK ? n_bytes : 0;
+    if (io_folder_list(path, &names, &n_names) != IO_OK) return 0;
+    for (size_t i = 0; i < n_names; i++) {
+        if (io_path_join(path, names[i], &file) == IO_OK) sum += io_folder_exists(file) ? 0 : weigh_files(file);
+        io_free(&file);
+    }
+    io_names_free(&names, n_names);
+    return sum;
+}
+
+/* Work of a case: the size of its files stands for it; masks may lie in "segmentations". */
 static int64_t weigh_case(const pipe_study_case *c)
 {
-    uint64_t reference = 0, prediction = 0;
+    const char *const paths[] = {c->reference, c->prediction};
+    uint64_t sum = 1;
+    char *inner = NULL;
 
-    if (c->reference && io_file_exists(c->reference)) (void)io_file_size(c->reference, &reference);
-    if (c->prediction && io_file_exists(c->prediction)) (void)io_file_size(c->prediction, &prediction);
-    return 1 + (int64_t)(reference + prediction);
+    for (int i = 0; i < 2; i++) {
+        sum += weigh_files(paths[i]);
+        if (!paths[i] || io_path_join(paths[i], "segmentations", &inner) != IO_OK) continue;
+        if (io_folder_exists(inner)) sum += weigh_files(inner);
+        io_free(&inner);
+    }
+    return (int64_t)sum;
 }
 
 /* Items are case * n_parts + part. With fewer cases than ranks the organs of a case are shared. */

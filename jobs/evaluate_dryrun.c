@@ -10,6 +10,8 @@
 
 /* Bytes a rank needs beside its label maps and the study's values: program, libraries, blocks of a file. */
 static const double fixed_bytes = 60e6;
+/* Samples of an image's greys, twice; its planes are small beside them. */
+static const double image_bytes = 34e6;
 
 typedef struct dry_totals {
     size_t n_no_prediction, n_no_reference, n_failing;
@@ -83,14 +85,17 @@ static void show_case(const evaluate_options *options, const pipe_study_case *c,
     if (status != IO_OK) printf("    would fail: %s\n", io_last_error_text());
 }
 
-/* Bytes of the rank that needs most, the first: the study's values, and beside them first two label maps and at most a byte per voxel while
- * an organ is measured, then the resamples of the bootstrap. With another report also its values, while its table is read. 0 when no header
+/* Bytes of the rank that needs most, the first: the study's values, and beside them first two label maps, a third while one is brought to
+ * another grid, and at most a byte per voxel while an organ is measured; then the resamples of the bootstrap, 10 kB per case; then two
+ * label maps again and what a picture holds of an image. With another report also its values, while its table is read. 0 when no header
  * told the size. */
 static double count_bytes(const evaluate_run *run, const dry_totals *totals)
 {
     const pipe_study *study = run->study;
     const double n_cells = (double)study->n_cases * (double)study->n_organs, value_bytes = (double)study->n_columns * sizeof(double);
-    const double maps = totals->largest_voxels * (2 * (study->n_organs > 255 ? 2 : 1) + 1);
+    const double organ_bytes = study->n_organs + (study->labels->ignore_value > 0) > UINT8_MAX ? 2 : 1;
+    const double maps = totals->largest_voxels * ((run->options->resample ? 3 : 2) * organ_bytes + 1) +
+                        (run->options->images && run->options->n_worst > 0 ? image_bytes : 0);
     const double results = n_cells * (value_bytes + sizeof *study->overlaps) + (double)study->n_cases * sizeof *study->cases;
     double resamples = (double)study->n_cases * PIPE_N_RESAMPLES;
 

@@ -312,6 +312,9 @@ static void test_panoptica(void **state)
     measure_rows(4, none[1], none[0], 20, 1, &m);
     check_near(m.surface[PIPE_MEDPY].masd, 21, 1e-14);
     check_near(m.surface[PIPE_MEDPY].hd, 40, 0);
+    measure_rows(4, "0000 0000 0011 0011", "1110 1110 1110 1000", 1, 1, &m);
+    check_near(m.surface[PIPE_MEDPY].hd, 2.82842712474619, 1e-14);
+    check_near(m.surface[PIPE_MEDPY].hd95, 2.473011636398349, 1e-14);
     for (int way = 0; way < 2; way++) {
         measure_rows(4, way ? large : small, way ? small : large, 1, 1, &m);
         check_near(m.surface[PIPE_MEDPY].masd, .625, 1e-15);
