@@ -86,9 +86,9 @@ static void show_case(const evaluate_options *options, const pipe_study_case *c,
 }
 
 /* Bytes of the rank that needs most, the first: the study's values, and beside them first two label maps, a third while one is brought to
- * another grid, and at most a byte per voxel while an organ is measured; then the resamples of the bootstrap, 10 kB per case; then two
- * label maps again and what a picture holds of an image. With another report also its values, while its table is read. 0 when no header
- * told the size. */
+ * another grid, and at most a byte per voxel while an organ is measured; then the resamples of the bootstrap, 10 kB per case but at most 64
+ * MB; then two label maps again and what a picture holds of an image. With another report also its values, while its table is read. 0 when
+ * no header told the size. */
 static double count_bytes(const evaluate_run *run, const dry_totals *totals)
 {
     const pipe_study *study = run->study;
@@ -99,6 +99,7 @@ static double count_bytes(const evaluate_run *run, const dry_totals *totals)
     const double results = n_cells * (value_bytes + sizeof *study->overlaps) + (double)study->n_cases * sizeof *study->cases;
     double resamples = (double)study->n_cases * PIPE_N_RESAMPLES;
 
+    resamples = resamples < PIPE_RESAMPLE_BYTES ? resamples : PIPE_RESAMPLE_BYTES;
     if (run->options->compare) resamples += n_cells * value_bytes;
     return totals->largest_voxels > 1 ? fixed_bytes + results + (maps > resamples ? maps : resamples) : 0;
 }

@@ -73,7 +73,8 @@ static void leave_out(pipe_study_case *about, pipe_pair *pair)
     add_note(about, text);
 }
 
-static void describe(pipe_study_case *about, const pipe_pair *pair, const io_labels *labels)
+/* Takes out of both maps what the reference does not judge. */
+static void describe(pipe_study_case *about, pipe_pair *pair, const io_labels *labels)
 {
     memcpy(about->dims, pair->reference->grid.dims, sizeof about->dims);
     memcpy(about->spacing_mm, pair->reference->grid.spacing_mm, sizeof about->spacing_mm);

@@ -138,11 +138,15 @@ static void pair_row(const pipe_study *study, const pipe_other_report *other, si
     }
 }
 
-/* What measuring a cell needs beside the study. */
+enum { GROUP = 48 /* cells that share the drawing of a block of resamples: 8 MB of sums, twice that with another report */ };
+
+/* What measuring cells needs beside the study. */
 typedef struct cell_scratch {
-    const pipe_other_report *other; /* may be NULL */
-    pipe_resamples *resamples;      /* of the measured cases */
-    double *values, *theirs;        /* [n_cases] */
+    const pipe_other_report *other;    /* may be NULL */
+    pipe_resamples *resamples;         /* of the measured cases */
+    pipe_bootstrap *bootstraps[GROUP]; /* of a group's cells */
+    pipe_bootstrap *paired[GROUP];     /* the same of the differences to the other report; NULL without one */
+    double *values, *theirs;           /* [n_cases] */
 } cell_scratch;
 
 /* Leaves the measured cases of values [n_cases], which are the cases of the resamples. */
@@ -154,8 +158,47 @@ static void keep_measured(const pipe_study *study, double *values)
         if (study->cases[i].is_done) values[n++] = values[i];
 }
 
-static io_status measure_cell(const pipe_study *study, size_t row, size_t column, const cell_scratch *scratch, pipe_cell_summary *cell)
+/* scratch->values [measured cases] of a cell under the rules. */
+static void take_values(const pipe_study *study, size_t cell, const cell_scratch *scratch)
 {
+    fill_row(study, cell / study->n_columns, cell % study->n_columns, VALUE_RULED, scratch->values);
+    keep_measured(study, scratch->values);
+}
+
+/* scratch->values [measured cases]: the differences to the other report. */
+static void take_differences(const pipe_study *study, size_t cell, const cell_scratch *scratch)
+{
+    pair_row(study, scratch->other, cell / study->n_columns, cell % study->n_columns, scratch->theirs, scratch->values);
+    keep_measured(study, scratch->theirs);
+    keep_measured(study, scratch->values);
+    pipe_paired_subtract(scratch->theirs, scratch->values, pipe_resamples_cases(scratch->resamples), scratch->values);
+}
+
+/* Each block of resamples is drawn once for all cells of the group. cells [n]. */
+static void bootstrap_group(const pipe_study *study, const size_t *cells, size_t n, const cell_scratch *scratch)
+{
+    const size_t n_cases = pipe_resamples_cases(scratch->resamples);
+
+    for (size_t i = 0; i < n; i++) {
+        pipe_bootstrap_start(scratch->bootstraps[i], n_cases);
+        if (scratch->other) pipe_bootstrap_start(scratch->paired[i], n_cases);
+    }
+    for (size_t block = 0; block < pipe_resamples_blocks(scratch->resamples); block++) {
+        pipe_resamples_draw(scratch->resamples, block);
+        for (size_t i = 0; i < n; i++) {
+            take_values(study, cells[i], scratch);
+            pipe_bootstrap_add(scratch->bootstraps[i], scratch->values, scratch->resamples);
+            if (!scratch->other) continue;
+            take_differences(study, cells[i], scratch);
+            pipe_bootstrap_add(scratch->paired[i], scratch->values, scratch->resamples);
+        }
+    }
+}
+
+/* i: its place in the group, whose bootstraps are complete. */
+static io_status measure_cell(const pipe_study *study, size_t index, size_t i, const cell_scratch *scratch, pipe_cell_summary *cell)
+{
+    const size_t row = index / study->n_columns, column = index % study->n_columns, n_cases = pipe_resamples_cases(scratch->resamples);
     double *values = scratch->values;
 
     count_values(study, row, column, cell);
@@ -165,14 +208,49 @@ static io_status measure_cell(const pipe_study *study, size_t row, size_t column
     cell->mean_present = measure_mean(values, study->n_cases);
     fill_row(study, row, column, VALUE_WORST, values);
     cell->mean_worst = measure_mean(values, study->n_cases);
-    fill_row(study, row, column, VALUE_RULED, values);
-    keep_measured(study, values);
-    IO_TRY(pipe_summary_measure(values, scratch->resamples, &cell->stats));
+    take_values(study, index, scratch);
+    IO_TRY(pipe_summary_measure(values, n_cases, &cell->stats));
+    if (cell->stats.n > 0) pipe_bootstrap_finish(scratch->bootstraps[i], &cell->stats.ci_low, &cell->stats.ci_high);
     if (!scratch->other) return IO_OK;
-    pair_row(study, scratch->other, row, column, scratch->theirs, values);
-    keep_measured(study, scratch->theirs);
-    keep_measured(study, values);
-    return pipe_paired_measure(scratch->theirs, values, scratch->resamples, &cell->difference);
+    take_differences(study, index, scratch);
+    IO_TRY(pipe_paired_measure(values, n_cases, &cell->difference));
+    pipe_bootstrap_finish(scratch->paired[i], &cell->difference.ci_low, &cell->difference.ci_high);
+    return IO_OK;
+}
+
+/* The cells first, first + step, ... below n_cells, group by group. */
+static io_status measure_cells(const pipe_study *study, size_t first, size_t step, size_t n_cells, const cell_scratch *scratch,
+                               pipe_cell_summary *summaries)
+{
+    size_t cells[GROUP];
+
+    for (size_t next = first; next < n_cells;) {
+        size_t n = 0;
+        for (; n < GROUP && next < n_cells; next += step) cells[n++] = next;
+        bootstrap_group(study, cells, n, scratch);
+        for (size_t i = 0; i < n; i++) IO_TRY(measure_cell(study, cells[i], i, scratch, &summaries[cells[i]]));
+    }
+    return IO_OK;
+}
+
+static io_status create_bootstraps(cell_scratch *scratch)
+{
+    for (int i = 0; i < GROUP; i++) {
+        IO_TRY(pipe_bootstrap_create(&scratch->bootstraps[i]));
+        if (scratch->other) IO_TRY(pipe_bootstrap_create(&scratch->paired[i]));
+    }
+    return IO_OK;
+}
+
+static void free_scratch(cell_scratch *scratch)
+{
+    for (int i = 0; i < GROUP; i++) {
+        pipe_bootstrap_free(&scratch->bootstraps[i]);
+        pipe_bootstrap_free(&scratch->paired[i]);
+    }
+    pipe_resamples_free(&scratch->resamples);
+    io_free(&scratch->theirs);
+    io_free(&scratch->values);
 }
 
 static void count_presence(const pipe_study *study, size_t organ, pipe_organ_counts *counts)
@@ -228,17 +306,16 @@ io_status pipe_study_summarise(pipe_study *study, const pipe_other_report *other
     IO_TRY_GOTO(status, done, io_alloc(summary->n_rows, sizeof *summary->counts, (void **)&summary->counts));
     IO_TRY_GOTO(status, done, io_alloc(study->n_cases, sizeof *scratch.values, (void **)&scratch.values));
     IO_TRY_GOTO(status, done, io_alloc(study->n_cases, sizeof *scratch.theirs, (void **)&scratch.theirs));
-    IO_TRY_GOTO(status, done, pipe_resamples_create(pipe_study_count_done(study), study->options.seed, &scratch.resamples));
+    IO_TRY_GOTO(status, done,
+                pipe_resamples_create(pipe_study_count_done(study), study->options.seed, PIPE_RESAMPLE_BYTES, &scratch.resamples));
+    IO_TRY_GOTO(status, done, create_bootstraps(&scratch));
     mark_absent(study);
     count_all(study, summary->counts);
-    for (size_t i = first; i < n_cells; i += step)
-        IO_TRY_GOTO(status, done, measure_cell(study, i / study->n_columns, i % study->n_columns, &scratch, &summary->cells[i]));
+    IO_TRY_GOTO(status, done, measure_cells(study, first, step, n_cells, &scratch, summary->cells));
     *out = summary;
     summary = NULL; /* now the caller's */
 done:
-    pipe_resamples_free(&scratch.resamples);
-    io_free(&scratch.theirs);
-    io_free(&scratch.values);
+    free_scratch(&scratch);
     pipe_study_summary_free(&summary);
     return status;
 }

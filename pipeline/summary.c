@@ -50,10 +50,8 @@ static void fill_quantiles(const double *sorted, size_t n, pipe_summary *out)
     out->maximum = sorted[n - 1];
 }
 
-io_status pipe_summary_measure(const double *values, const pipe_resamples *resamples, pipe_summary *out)
+io_status pipe_summary_measure(const double *values, size_t n_values, pipe_summary *out)
 {
-    io_status status = IO_OK;
-    const size_t n_values = pipe_resamples_cases(resamples);
     double *kept = NULL;
     size_t n = 0;
 
@@ -63,31 +61,31 @@ io_status pipe_summary_measure(const double *values, const pipe_resamples *resam
         if (isfinite(values[i])) kept[n++] = values[i];
     }
     out->n = n;
-    if (n == 0) goto done;
-    out->mean = average(kept, n);
-    out->sd = deviate(kept, n, out->mean);
-    IO_TRY_GOTO(status, done, pipe_bootstrap_mean(values, resamples, &out->ci_low, &out->ci_high));
-    qsort(kept, n, sizeof *kept, pipe_compare_doubles);
-    fill_quantiles(kept, n, out);
-done:
+    if (n > 0) {
+        out->mean = average(kept, n);
+        out->sd = deviate(kept, n, out->mean);
+        qsort(kept, n, sizeof *kept, pipe_compare_doubles);
+        fill_quantiles(kept, n, out);
+    }
     io_free(&kept);
-    return status;
+    return IO_OK;
 }
 
-io_status pipe_paired_measure(const double *a, const double *b, const pipe_resamples *resamples, pipe_paired *out)
+void pipe_paired_subtract(const double *a, const double *b, size_t n, double *difference)
+{
+    for (size_t i = 0; i < n; i++) difference[i] = isfinite(a[i]) && isfinite(b[i]) ? b[i] - a[i] : NAN;
+}
+
+io_status pipe_paired_measure(const double *difference, size_t n_values, pipe_paired *out)
 {
     io_status status = IO_OK;
-    const size_t n_values = pipe_resamples_cases(resamples);
     double *differences = NULL;
     size_t n = 0;
 
     *out = (pipe_paired){0, NAN, NAN, NAN, NAN};
     IO_TRY(io_alloc(n_values, sizeof *differences, (void **)&differences));
-    for (size_t i = 0; i < n_values; i++) differences[i] = isfinite(a[i]) && isfinite(b[i]) ? b[i] - a[i] : NAN;
-    IO_TRY_GOTO(status, done, pipe_bootstrap_mean(differences, resamples, &out->ci_low, &out->ci_high));
-    for (size_t i = 0; i < n_values; i++) {
-        if (isfinite(differences[i])) differences[n++] = differences[i];
-    }
+    for (size_t i = 0; i < n_values; i++)
+        if (isfinite(difference[i])) differences[n++] = difference[i];
     out->n = n;
     if (n == 0) goto done;
     out->mean_difference = average(differences, n);

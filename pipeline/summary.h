@@ -16,11 +16,26 @@ double pipe_quantile(const double *sorted, size_t n, double q);
 
 enum { PIPE_N_RESAMPLES = 10000, PIPE_FEW_CASES = 8 /* below, an interval or a p-value says little */ };
 
-/* Resamples of cases for the bootstrap: made once for a study, and the same for every value in it. 10 kB per case. */
+/* Resamples of cases for the bootstrap, the same for every value of a study. All of them take 10 kB per case: where that is more than
+ * max_bytes they come in blocks, of which one is held. */
+enum { PIPE_RESAMPLE_BYTES = 64 << 20 /* whatever the cohort's size */ };
 typedef struct pipe_resamples pipe_resamples;
-io_status pipe_resamples_create(size_t n_cases, uint64_t seed, pipe_resamples **out);
+io_status pipe_resamples_create(size_t n_cases, uint64_t seed, size_t max_bytes, pipe_resamples **out);
 void pipe_resamples_free(pipe_resamples **resamples);
 size_t pipe_resamples_cases(const pipe_resamples *resamples);
+size_t pipe_resamples_blocks(const pipe_resamples *resamples);
+/* Makes a block the one that is held; drawing it again gives the same. */
+void pipe_resamples_draw(pipe_resamples *resamples, size_t block);
+
+/* The bootstrap of one mean, block by block: in any order, each once, between create and finish. */
+typedef struct pipe_bootstrap pipe_bootstrap;
+io_status pipe_bootstrap_create(pipe_bootstrap **out); /* 160 kB */
+void pipe_bootstrap_free(pipe_bootstrap **bootstrap);
+void pipe_bootstrap_start(pipe_bootstrap *bootstrap, size_t n_cases);
+/* values [cases of the resamples], the same ones for every block, of which those that are not finite are left out of each resample. */
+void pipe_bootstrap_add(pipe_bootstrap *bootstrap, const double *values, const pipe_resamples *resamples);
+/* 95 % percentile interval of the mean; NaN without any value. */
+void pipe_bootstrap_finish(pipe_bootstrap *bootstrap, double *low, double *high);
 
 typedef struct pipe_summary {
     size_t n;                                              /* finite values used */
@@ -29,8 +44,8 @@ typedef struct pipe_summary {
     double ci_low, ci_high;                                /* 95 % percentile bootstrap of the mean */
 } pipe_summary;
 
-/* values [cases of the resamples]. */
-io_status pipe_summary_measure(const double *values, const pipe_resamples *resamples, pipe_summary *out);
+/* values [n]; the interval is the caller's to fill. */
+io_status pipe_summary_measure(const double *values, size_t n, pipe_summary *out);
 
 typedef struct pipe_paired {
     size_t n;                                /* pairs with both values finite */
@@ -39,7 +54,9 @@ typedef struct pipe_paired {
                           as scipy.stats.wilcoxon(method "auto"); NaN for no non-zero difference */
 } pipe_paired;
 
-/* a, b [cases of the resamples]. */
-io_status pipe_paired_measure(const double *a, const double *b, const pipe_resamples *resamples, pipe_paired *out);
+/* b - a, NaN where one of them is not finite: [n]; difference may be a or b. */
+void pipe_paired_subtract(const double *a, const double *b, size_t n, double *difference);
+/* difference [n]; the interval is the caller's to fill. */
+io_status pipe_paired_measure(const double *difference, size_t n, pipe_paired *out);
 
 #endif

@@ -6,6 +6,7 @@
 #include "pipeline/summary_internal.h"
 
 #include <math.h>
+#include <string.h>
 
 #include <Random123/philox.h>
 
@@ -14,38 +15,31 @@
 enum { DRAWS = 4, MOST_OFTEN = 255 /* a case 256 times in one resample: less likely than 1e-500 */ };
 
 struct pipe_resamples {
-    size_t n_cases;
-    uint8_t *counts; /* [n_cases][PIPE_N_RESAMPLES]: how often a case is in a resample */
+    size_t n_cases, width; /* resamples in a block; the last one may have fewer */
+    uint64_t seed;
+    size_t first, n; /* resamples held: first ... first + n - 1 */
+    uint8_t *counts; /* [n_cases][width]: how often a case is in a resample */
 };
 
-static void draw(pipe_resamples *resamples, uint64_t seed)
-{
-    const philox4x32_key_t key = {{(uint32_t)seed, (uint32_t)(seed >> 32)}};
-    const size_t n = resamples->n_cases;
+struct pipe_bootstrap {
+    double base;                      /* equal values have an interval of no width */
+    double sums[PIPE_N_RESAMPLES];    /* of the values' distances from base */
+    double weights[PIPE_N_RESAMPLES]; /* of values that count */
+};
 
-    for (uint32_t r = 0; r < PIPE_N_RESAMPLES; r++) {
-        for (size_t first = 0; first < n; first += DRAWS) {
-            const philox4x32_ctr_t counter = {{(uint32_t)(first / DRAWS), r, 0, 0}};
-            const philox4x32_ctr_t drawn = philox4x32(counter, key);
-            for (size_t d = 0; d < DRAWS && first + d < n; d++) {
-                const size_t index = (uint64_t)drawn.v[d] * n >> 32; /* uneven by less than n / 2^32 */
-                uint8_t *count = &resamples->counts[index * PIPE_N_RESAMPLES + r];
-                *count += *count < MOST_OFTEN;
-            }
-        }
-    }
-}
-
-io_status pipe_resamples_create(size_t n_cases, uint64_t seed, pipe_resamples **out)
+io_status pipe_resamples_create(size_t n_cases, uint64_t seed, size_t max_bytes, pipe_resamples **out)
 {
     io_status status = IO_OK;
     pipe_resamples *resamples = NULL;
+    size_t width = n_cases ? max_bytes / n_cases : PIPE_N_RESAMPLES;
 
     if (n_cases > UINT32_MAX) return IO_FAIL(IO_ERR_RANGE, "a bootstrap of %zu cases, expected at most %u", n_cases, UINT32_MAX);
+    width = width < 1 ? 1 : width > PIPE_N_RESAMPLES ? PIPE_N_RESAMPLES : width;
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *resamples, (void **)&resamples));
-    IO_TRY_GOTO(status, done, io_alloc(n_cases, PIPE_N_RESAMPLES, (void **)&resamples->counts));
+    IO_TRY_GOTO(status, done, io_alloc(n_cases, width, (void **)&resamples->counts));
     resamples->n_cases = n_cases;
-    draw(resamples, seed);
+    resamples->seed = seed;
+    resamples->width = width;
     *out = resamples;
     resamples = NULL; /* now the caller's */
 done:
@@ -65,14 +59,46 @@ size_t pipe_resamples_cases(const pipe_resamples *resamples)
     return resamples->n_cases;
 }
 
-/* sums [PIPE_N_RESAMPLES] += number times counts. Whole numbers of resamples in one loop: the compiler makes vectors of it. */
-static void add_weighted(const uint8_t *counts, double number, double *sums)
+size_t pipe_resamples_blocks(const pipe_resamples *resamples)
 {
-    for (int r = 0; r < PIPE_N_RESAMPLES; r++) sums[r] += number * (double)counts[r];
+    return (PIPE_N_RESAMPLES + resamples->width - 1) / resamples->width;
 }
 
-/* Hoare's FIND (1961): afterwards values [n] at place k is what sorting would bring there, nothing before it is greater, nothing behind it less.
- * No NaN. */
+static void draw_one(pipe_resamples *resamples, uint32_t resample, uint8_t *counts)
+{
+    const philox4x32_key_t key = {{(uint32_t)resamples->seed, (uint32_t)(resamples->seed >> 32)}};
+    const size_t n = resamples->n_cases;
+
+    for (size_t first = 0; first < n; first += DRAWS) {
+        const philox4x32_ctr_t counter = {{(uint32_t)(first / DRAWS), resample, 0, 0}};
+        const philox4x32_ctr_t drawn = philox4x32(counter, key);
+        for (size_t d = 0; d < DRAWS && first + d < n; d++) {
+            const size_t index = (uint64_t)drawn.v[d] * n >> 32; /* uneven by less than n / 2^32 */
+            uint8_t *count = &counts[index * resamples->width];
+            *count += *count < MOST_OFTEN;
+        }
+    }
+}
+
+void pipe_resamples_draw(pipe_resamples *resamples, size_t block)
+{
+    const size_t first = block * resamples->width, left = PIPE_N_RESAMPLES - first;
+
+    if (resamples->n > 0 && resamples->first == first) return;
+    resamples->first = first;
+    resamples->n = left < resamples->width ? left : resamples->width;
+    memset(resamples->counts, 0, resamples->n_cases * resamples->width);
+    for (size_t r = 0; r < resamples->n; r++) draw_one(resamples, (uint32_t)(first + r), resamples->counts + r);
+}
+
+/* sums [n] += number times counts [n]: the compiler makes vectors of it. */
+static void add_weighted(const uint8_t *counts, size_t n, double number, double *sums)
+{
+    for (size_t r = 0; r < n; r++) sums[r] += number * (double)counts[r];
+}
+
+/* Hoare's FIND (1961): afterwards values [n] at place k is what sorting would bring there, nothing before it is greater, nothing behind it
+ * less. No NaN. */
 static void place_kth(double *values, size_t n, size_t k)
 {
     size_t first = 0, last = n - 1;
@@ -105,29 +131,44 @@ static double find_quantile(double *values, size_t n, double q)
     return pipe_quantile(values, n, q);
 }
 
-io_status pipe_bootstrap_mean(const double *values, const pipe_resamples *resamples, double *low, double *high)
+io_status pipe_bootstrap_create(pipe_bootstrap **out)
 {
-    io_status status = IO_OK;
-    double *sums = NULL, *weights = NULL, base = 0;
+    return io_alloc(1, sizeof **out, (void **)out);
+}
+
+void pipe_bootstrap_free(pipe_bootstrap **bootstrap)
+{
+    io_free(bootstrap);
+}
+
+void pipe_bootstrap_start(pipe_bootstrap *bootstrap, size_t n_cases)
+{
+    memset(bootstrap, 0, sizeof *bootstrap);
+    for (int r = 0; r < PIPE_N_RESAMPLES; r++) bootstrap->weights[r] = (double)n_cases;
+}
+
+void pipe_bootstrap_add(pipe_bootstrap *bootstrap, const double *values, const pipe_resamples *resamples)
+{
+    double *sums = bootstrap->sums + resamples->first, *weights = bootstrap->weights + resamples->first;
+
+    for (size_t i = resamples->n_cases; i-- > 0;) bootstrap->base = isfinite(values[i]) ? values[i] : bootstrap->base;
+    for (size_t i = 0; i < resamples->n_cases; i++) {
+        const uint8_t *counts = resamples->counts + i * resamples->width;
+        if (isfinite(values[i]))
+            add_weighted(counts, resamples->n, values[i] - bootstrap->base, sums);
+        else
+            add_weighted(counts, resamples->n, -1, weights);
+    }
+}
+
+void pipe_bootstrap_finish(pipe_bootstrap *bootstrap, double *low, double *high)
+{
+    double *means = bootstrap->sums;
     size_t n = 0;
 
-    IO_TRY_GOTO(status, done, io_alloc(PIPE_N_RESAMPLES, sizeof *sums, (void **)&sums));
-    IO_TRY_GOTO(status, done, io_alloc(PIPE_N_RESAMPLES, sizeof *weights, (void **)&weights));
-    for (size_t i = resamples->n_cases; i-- > 0;) base = isfinite(values[i]) ? values[i] : base;
-    for (int r = 0; r < PIPE_N_RESAMPLES; r++) weights[r] = (double)resamples->n_cases;
-    for (size_t i = 0; i < resamples->n_cases; i++) {
-        const uint8_t *counts = resamples->counts + i * PIPE_N_RESAMPLES;
-        if (isfinite(values[i]))
-            add_weighted(counts, values[i] - base, sums); /* equal values have an interval of no width */
-        else
-            add_weighted(counts, -1, weights);
-    }
     for (int r = 0; r < PIPE_N_RESAMPLES; r++)
-        if (weights[r] > 0) sums[n++] = base + sums[r] / weights[r]; /* a resample without any value has no mean */
-    *low = n ? find_quantile(sums, n, 2.5) : NAN;
-    *high = n ? find_quantile(sums, n, 97.5) : NAN;
-done:
-    io_free(&weights);
-    io_free(&sums);
-    return status;
+        if (bootstrap->weights[r] > 0) /* a resample without any value has no mean */
+            means[n++] = bootstrap->base + bootstrap->sums[r] / bootstrap->weights[r];
+    *low = n ? find_quantile(means, n, 2.5) : NAN;
+    *high = n ? find_quantile(means, n, 97.5) : NAN;
 }

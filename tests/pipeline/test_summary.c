@@ -19,22 +19,41 @@ static void read_sample(const char *line, sample *s)
     s->n = read_numbers(line + used, s->values, MAX_VALUES);
 }
 
-static void summarise(const double *values, size_t n, uint64_t seed, pipe_summary *out)
+/* Blocks last to first: their order must not matter. Returns how many there were. */
+static size_t bootstrap(const double *values, size_t n, uint64_t seed, size_t max_bytes, double *low, double *high)
 {
     pipe_resamples *resamples = NULL;
+    pipe_bootstrap *sums = NULL;
+    size_t n_blocks;
 
-    check_ok(pipe_resamples_create(n, seed, &resamples));
-    check_ok(pipe_summary_measure(values, resamples, out));
+    check_ok(pipe_resamples_create(n, seed, max_bytes, &resamples));
+    check_ok(pipe_bootstrap_create(&sums));
+    pipe_bootstrap_start(sums, n);
+    n_blocks = pipe_resamples_blocks(resamples);
+    for (size_t block = n_blocks; block-- > 0;) {
+        pipe_resamples_draw(resamples, block);
+        pipe_bootstrap_add(sums, values, resamples);
+    }
+    pipe_bootstrap_finish(sums, low, high);
+    pipe_bootstrap_free(&sums);
     pipe_resamples_free(&resamples);
+    return n_blocks;
+}
+
+static void summarise(const double *values, size_t n, uint64_t seed, pipe_summary *out)
+{
+    check_ok(pipe_summary_measure(values, n, out));
+    if (out->n > 0) bootstrap(values, n, seed, PIPE_RESAMPLE_BYTES, &out->ci_low, &out->ci_high);
 }
 
 static void compare(const double *a, const double *b, size_t n, pipe_paired *out)
 {
-    pipe_resamples *resamples = NULL;
+    double difference[MAX_VALUES];
 
-    check_ok(pipe_resamples_create(n, 3, &resamples));
-    check_ok(pipe_paired_measure(a, b, resamples, out));
-    pipe_resamples_free(&resamples);
+    assert_true(n <= MAX_VALUES);
+    pipe_paired_subtract(a, b, n, difference);
+    check_ok(pipe_paired_measure(difference, n, out));
+    bootstrap(difference, n, 3, PIPE_RESAMPLE_BYTES, &out->ci_low, &out->ci_high);
 }
 
 /* Quantiles and the bootstrap add in another order than NumPy: some roundings of a mean. */
@@ -164,6 +183,22 @@ static void test_resamples_are_of_cases(void **state)
     check_near(a.ci_high, a.mean + half, half / 10);
 }
 
+/* Whatever the memory, the same bits: also of one resample at a time, and where the last block is a short one. */
+static void test_blocks_change_no_bit(void **state)
+{
+    static const size_t max_bytes[] = {1, 30 * 7, 30 * 4096, 30 * 9999, 30 * 10000};
+    static const size_t n_blocks[] = {10000, 1429, 3, 2, 1};
+    double values[30], low, high, expected[2];
+
+    for (int i = 0; i < 30; i++) values[i] = i % 4 ? i * i % 17 / 3.0 : NAN;
+    assert_int_equal(bootstrap(values, 30, 5, PIPE_RESAMPLE_BYTES, &expected[0], &expected[1]), 1);
+    assert_true(expected[0] < expected[1]);
+    for (size_t i = 0; i < sizeof max_bytes / sizeof *max_bytes; i++) {
+        assert_int_equal(bootstrap(values, 30, 5, max_bytes[i], &low, &high), n_blocks[i]);
+        assert_true(low == expected[0] && high == expected[1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +207,7 @@ int main(void)
         cmocka_unit_test(test_missing_values),
         cmocka_unit_test(test_nothing_to_say),
         cmocka_unit_test(test_resamples_are_of_cases),
+        cmocka_unit_test(test_blocks_change_no_bit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
