@@ -78,6 +78,16 @@ class Labels(unittest.TestCase):
         self.assertIn('{"9": 0}', process.stderr)
         samed.check(samed.run(*arguments, "--map", write_json(os.path.join(self.folder, "map.json"), {"9": 0})))
 
+    def test_ignore_is_no_class_of_the_network(self):
+        folder, out = samed.study(1), samed.path("names.segmented")
+        names = {"background": 0, **{f"organ {value}": value for value in range(1, 9)}}
+        table = write_json(os.path.join(self.folder, "nine.json"), {"labels": {**names, "ignore": 9}})
+        samed.check(samed.segment(folder, out, "--labels", table))
+        with open(os.path.join(out, "labels.tsv"), encoding="utf-8") as stream:
+            self.assertNotIn("ignore", stream.read())
+        write_json(table, {"labels": {**names, "a ninth": 9}})
+        self.assertIn("names label 9 (a ninth)", samed.check(samed.segment(folder, out, "--labels", table), 2).stderr)
+
     def test_rounding_is_told(self):
         voxels = paint(LIVER)
         voxels[0] = 1.25
