@@ -35,8 +35,8 @@ io_status io_nifti_read_info(const char *path, io_nifti_info *out);
 /* The whole volume. A fourth or higher axis must have length 1; the message names the axis that has not. Caller frees *out. */
 io_status io_nifti_read(const char *path, io_volume **out);
 
-/* The same slice by slice: visit gets [ny][nx] scaled floats (io_volume_slice) of slice k, from the first to the last. Beside one slice nothing
- * of the volume is held. */
+/* The same slice by slice: visit gets [ny][nx] scaled floats (io_volume_slice) of slice k, from the first to the last. Beside one slice
+ * nothing of the volume is held. */
 typedef void io_nifti_visit(void *context, int64_t k, const float *slice);
 io_status io_nifti_visit_slices(const char *path, io_nifti_visit *visit, void *context);
 

@@ -163,7 +163,8 @@ typedef struct volume_fences {
 
 /* low, high; nothing lies outside of few values. Of a column's values in the cases where the reference has the organ, and the prediction
  * too unless may_be_missed: 0 ml of cases without it, or -100 % of missed ones, would spread the quartiles until nothing is outside. Of
- * values of which half are equal every other one would be outside: nothing is. sorted [n_cases] is scratch. Returns how many cases count. */
+ * values of which half are equal every other one would be outside: nothing is. sorted [n_cases] is scratch. Returns how many cases count.
+ */
 static size_t find_outlier_fences(const pipe_study *study, size_t organ, size_t column, bool may_be_missed, double *sorted,
                                   double fences[2])
 {

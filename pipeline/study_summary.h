@@ -9,10 +9,10 @@
 #include "pipeline/study.h"
 #include "pipeline/summary.h"
 
-/* n, in every file of a report, is n_values, in the same unit as all other counts of its row: cases, and over all organs pairs of a case and
- * an organ. Over all organs a case enters mean and interval with the mean of those of its organs that have a value; stats.n counts cases.
- * An organ that occurs in no file of the study has no values and is in none of the counts over all organs. A volume of 0 is no value: mean
- * volumes are over the cases whose reference, or prediction, has the organ. */
+/* n, in every file of a report, is n_values, in the same unit as all other counts of its row: cases, and over all organs pairs of a case
+ * and an organ. Over all organs a case enters mean and interval with the mean of those of its organs that have a value; stats.n counts
+ * cases. An organ that occurs in no file of the study has no values and is in none of the counts over all organs. A volume of 0 is no
+ * value: mean volumes are over the cases whose reference, or prediction, has the organ. */
 typedef struct pipe_cell_summary {
     pipe_summary stats;     /* of the values under the rules for empty masks; what is not finite is left out */
     size_t n_values;        /* values that are finite under the rules */
@@ -54,9 +54,9 @@ typedef struct pipe_other_report {
     unsigned conventions;     /* of the other report, bits 1 << pipe_convention */
 } pipe_other_report;
 
-/* Marks the organs that never occur. Counts for all rows, statistics for the cells first, first + step, ... only: ranks share the work. other may be NULL. */
-io_status pipe_study_summarise(pipe_study *study, const pipe_other_report *other, size_t first, size_t step,
-                               pipe_study_summary **out);
+/* Marks the organs that never occur. Counts for all rows, statistics for the cells first, first + step, ... only: ranks share the work.
+ * other may be NULL. */
+io_status pipe_study_summarise(pipe_study *study, const pipe_other_report *other, size_t first, size_t step, pipe_study_summary **out);
 void pipe_study_summary_free(pipe_study_summary **summary);
 
 /* The unit of a row's counts: "cases", "case-organ pairs". */
