@@ -121,6 +121,7 @@ static io_status create_flow(model_sam *network, int image_size, flow_job *job)
 {
     const int batch = model_flow_batch(job->device);
     model_slicing slicing;
+    model_slicing_room room;
     pipe_options options;
 
     pipe_options_default(&options);
@@ -128,7 +129,8 @@ static io_status create_flow(model_sam *network, int image_size, flow_job *job)
     IO_TRY(create_volume(batch, &job->volume));
     IO_TRY(pipe_slices_create(&job->volume, &options, &job->slices));
     pipe_slices_slicing(job->slices, &slicing);
-    IO_TRY(model_flow_create(job->device, network, 1, &job->flow));
+    IO_TRY(pipe_slices_room(&options, pipe_slices_raw_bytes(job->slices), (size_t)CT_SIDE * CT_SIDE, CT_SIDE, &room));
+    IO_TRY(model_flow_create(job->device, network, 1, &room, &job->flow));
     IO_TRY(model_flow_volume(job->flow, &slicing));
     for (int i = 0; i < MODEL_LANES; i++) {
         const size_t n_bytes = (size_t)batch * pipe_slices_raw_bytes(job->slices);

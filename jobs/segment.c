@@ -94,7 +94,7 @@ static io_status start_rank(segment_run *run, const job_cutting *cutting)
 
 static void warn_memory(const segment_run *run)
 {
-    const double per_node = job_segment_memory_estimate(run, &run->weights.config) * run->share.local_size;
+    const double per_node = job_segment_memory_estimate(run, &run->weights.config, run->weights.device->kind) * run->share.local_size;
 
     if (run->world.rank != 0 || run->share.memory_limit == 0 || per_node <= (double)run->share.memory_limit) return;
     io_log(IO_LOG_WARN, "%d ranks of this node may need %.0f MB, the cgroup allows %.0f MB: use fewer ranks or ask for more memory",
@@ -136,9 +136,10 @@ static io_status start(segment_run *run, bool is_identified)
     job_cutting cutting;
     job_post_events events = {job_segment_report_progressed, job_segment_report_ended, NULL, job_segment_report_handed};
 
-    warn_memory(run);
     status = job_segment_device_open(run->options, &run->share, &run->weights);
+    if (status == IO_OK) status = job_segment_room(&run->plan, &run->options->pipe, &run->room);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
+    warn_memory(run);
     IO_TRY(job_device_check_shared(&run->world, run->weights.device->identity, run->options->share_gpu));
     choose_batch(run);
     cutting = agree_on_cutting(run);
@@ -149,7 +150,7 @@ static io_status start(segment_run *run, bool is_identified)
     if (run->report) job_stop_watch(hurry, run);
     IO_TRY(job_segment_gather_create(run, &run->gather));
     IO_TRY(job_post_create(&run->world, run->queue, &events, &run->post));
-    status = job_segment_weights_pack(&run->weights, run->outputs.label_bytes);
+    status = job_segment_weights_pack(&run->weights, run->outputs.label_bytes, &run->room);
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     if (!is_identified) IO_TRY(job_segment_weights_identify(&run->world, &run->weights));
     return job_selfcheck_report(&run->world, &run->share, run->weights.device->description);
@@ -226,7 +227,8 @@ static int show_plan(segment_run *run)
         job_segment_dry_free(&dry);
         return job_exit_leave(&run->world, status, exit_of_plan(status));
     }
-    if (dry) status = job_segment_dry_end(dry, &exit_code);
+    if (dry) status = job_segment_room(&run->plan, &run->options->pipe, &run->room);
+    if (dry && status == IO_OK) status = job_segment_dry_end(dry, &exit_code);
     job_segment_dry_free(&dry);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     job_comm_bcast(&run->world, &exit_code, sizeof exit_code, 0);

@@ -42,8 +42,9 @@ enum {
     SEGMENT_OPTIONS_BYTES = 384,
     SEGMENT_MAX_WARNINGS = 8, /* texts about one case */
     SEGMENT_AHEAD = 8, /* slices made ahead, at least two batches: long enough to hide the opening of the next case; 1 MB each at 512 */
-    SEGMENT_MAX_VOLUMES = 3, /* in a rank's memory: read ahead, under way, just let go */
-    SEGMENT_MAX_MAPS = 5     /* label maps: under way, three that wait for the parts of others, being written */
+    SEGMENT_MAX_VOLUMES = 3,              /* in a rank's memory: read ahead, under way, just let go */
+    SEGMENT_MAX_MAPS = 5,                 /* label maps: under way, three that wait for the parts of others, being written */
+    SEGMENT_RAW_BATCHES = MODEL_LANES + 2 /* pinned: one in each lane of the device, one waiting, one being filled */
 };
 
 /* The cases of a run, the same on all ranks. */
@@ -55,6 +56,7 @@ typedef struct segment_plan {
                           it is its turn */
     int64_t *n_voxels; /* [n_cases] 0 without a header, as the next */
     int64_t *image_bytes;                /* [n_cases] of the voxels in their own type */
+    int64_t *sides;                      /* [n_cases] pixels of a slice's longer side */
     struct timespec redo_before;         /* a record older than this does not count; 0 without --overwrite-before */
     int64_t *is_done;                    /* [n_cases] 1 when finished by an earlier run */
     int64_t *to_do;                      /* [n_cases] slices still to be done, 0 for finished cases */
@@ -135,6 +137,7 @@ typedef struct segment_run {
     segment_writer *writer;
     bool has_told_stop, is_polling;
     int batch;                   /* slices of one call */
+    model_slicing_room room;     /* of the largest slices that the headers announce, in the type that the device takes */
     double started, first_slice; /* seconds, monotonic; first_slice when the network got its first slice, 0 before */
 } segment_run;
 
@@ -159,10 +162,14 @@ int64_t job_segment_count_slices(const io_grid *grid, pipe_orient orient);
 job_cutting job_segment_cutting(const job_segment_options *options, int n_ranks, int batch, double slice_s);
 /* About what a slice takes on a rank of CPUs or a GPU, in seconds: enough to say how small the parts of cases may become. */
 double job_segment_guess_slice_s(bool is_gpu);
+/* What the largest slices of all cases take. */
+io_status job_segment_room(const segment_plan *plan, const pipe_options *options, model_slicing_room *out);
 /* Batches of slices that are made ahead. */
 int job_segment_batches_ahead(int batch);
-/* Bytes that a rank needs at most: the network, the batches made ahead, its cases. */
-double job_segment_memory_estimate(const segment_run *run, const model_config *config);
+/* Bytes of the machine's memory that a rank needs at most: the network on CPUs, the batches made ahead, its cases. */
+double job_segment_memory_estimate(const segment_run *run, const model_config *config, model_device_kind kind);
+/* Bytes of a GPU's memory that a rank needs, beside what CUDA itself takes; 0 on CPUs. */
+double job_segment_device_estimate(const segment_run *run, const model_config *config, model_device_kind kind);
 
 /* segment_dryrun.c: rank 0. What can be wrong beside the cases is found first; then each case as its header is read; then the plan. */
 io_status job_segment_dry_begin(const segment_run *run, segment_dry **out);
@@ -177,8 +184,8 @@ void job_segment_dry_free(segment_dry **dry);
 io_status job_segment_weights_open(const job_comm *world, const job_segment_options *options, segment_weights *weights);
 /* Opens the rank's device: it decides who makes the images. */
 io_status job_segment_device_open(const job_segment_options *options, const job_device_share *share, segment_weights *weights);
-/* Packs the network onto the device; label_bytes of what comes back. */
-io_status job_segment_weights_pack(segment_weights *weights, int label_bytes);
+/* Packs the network onto the device and takes all the memory there that the run will need; label_bytes of what comes back. */
+io_status job_segment_weights_pack(segment_weights *weights, int label_bytes, const model_slicing_room *room);
 /* Collective. Waits for the hashes and makes them known to all ranks. */
 io_status job_segment_weights_identify(const job_comm *world, segment_weights *weights);
 void job_segment_weights_free(segment_weights *weights);

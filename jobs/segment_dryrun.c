@@ -22,6 +22,7 @@ static const double label_part = 0.02;
 struct segment_dry {
     const segment_run *run;
     model_config config;
+    model_device_kind kind; /* CPU or CUDA */
     job_queue *queue;
     int n_ranks, n_nodes, ranks_per_node;
     int64_t n_unreadable, n_suspicious;
@@ -132,28 +133,61 @@ done:
     return status;
 }
 
-double job_segment_memory_estimate(const segment_run *run, const model_config *config)
+static int count_label_bytes(const model_config *config)
 {
-    const double network = (double)model_sam_estimate_bytes(config, run->options->precision, 1);
+    return config->n_channels > 256 ? 2 : 1;
+}
+
+/* Images on their way to CPUs. */
+static double estimate_images(const segment_run *run, const model_config *config)
+{
     const int batch = run->options->batch, n_images = job_segment_batches_ahead(batch) * batch;
-    const double images = (double)n_images * config->image_size * config->image_size * (double)sizeof(float);
-    const int label_bytes = config->n_channels > 256 ? 2 : 1;
+
+    return (double)n_images * config->image_size * config->image_size * (double)sizeof(float);
+}
+
+/* Raw slices on their way to a GPU, and labels from it: pinned. */
+static double estimate_pinned(const segment_run *run, const model_config *config)
+{
+    const int b = model_device_pass_slices(MODEL_DEVICE_CUDA);
+
+    return (double)b * ((double)SEGMENT_RAW_BATCHES * (double)run->room.raw_bytes +
+                        (double)MODEL_LANES * (double)run->room.n_pixels * count_label_bytes(config));
+}
+
+double job_segment_memory_estimate(const segment_run *run, const model_config *config, model_device_kind kind)
+{
+    const bool is_gpu = kind == MODEL_DEVICE_CUDA;
+    const double network = is_gpu ? 0 : (double)model_sam_estimate_bytes(config, run->options->precision, kind);
     const int n_volumes = run->options->preview || run->options->stats ? SEGMENT_MAX_MAPS : SEGMENT_MAX_VOLUMES;
+    const int map_bytes = SEGMENT_MAX_MAPS * count_label_bytes(config);
     double largest = 0;
 
     for (size_t i = 0; i < run->plan.manifest->n_cases; i++)
-        largest =
-            fmax(largest, n_volumes * (double)run->plan.image_bytes[i] + SEGMENT_MAX_MAPS * (double)run->plan.n_voxels[i] * label_bytes);
-    return network + images + largest;
+        largest = fmax(largest, n_volumes * (double)run->plan.image_bytes[i] + map_bytes * (double)run->plan.n_voxels[i]);
+    return network + (is_gpu ? estimate_pinned(run, config) : estimate_images(run, config)) + largest;
+}
+
+double job_segment_device_estimate(const segment_run *run, const model_config *config, model_device_kind kind)
+{
+    const int b = model_device_pass_slices(kind);
+
+    if (kind != MODEL_DEVICE_CUDA) return 0;
+    return (double)model_sam_estimate_bytes(config, run->options->precision, kind) + (double)model_device_own_bytes(kind) +
+           (double)model_flow_estimate_bytes(&run->room, count_label_bytes(config), b);
 }
 
 static void print_memory(const segment_dry *dry)
 {
     const segment_run *run = dry->run;
-    const double per_rank = job_segment_memory_estimate(run, &dry->config), per_node = per_rank * dry->ranks_per_node;
+    const double per_rank = job_segment_memory_estimate(run, &dry->config, dry->kind), per_node = per_rank * dry->ranks_per_node;
+    const double on_gpu = job_segment_device_estimate(run, &dry->config, dry->kind);
 
-    printf("memory: about %.0f MB per rank, %.0f MB per node with %d rank%s\n", per_rank / 1e6, per_node / 1e6, dry->ranks_per_node,
-           dry->ranks_per_node == 1 ? "" : "s");
+    if (on_gpu > 0)
+        printf("GPU memory: about %.0f MB per rank, beside what CUDA itself takes (network, passes of %d slices, raw slices)\n",
+               on_gpu / 1e6, model_device_pass_slices(dry->kind));
+    printf("memory: about %.0f MB per rank%s, %.0f MB per node with %d rank%s\n", per_rank / 1e6, on_gpu > 0 ? " beside CUDA's own" : "",
+           per_node / 1e6, dry->ranks_per_node, dry->ranks_per_node == 1 ? "" : "s");
     if (run->share.memory_limit && per_node > (double)run->share.memory_limit)
         printf("  more than the %.0f MB that the cgroup allows here; use fewer ranks per node or ask for more memory\n",
                (double)run->share.memory_limit / 1e6);
@@ -197,11 +231,19 @@ static void print_disk(const segment_dry *dry)
     if (dry->output_bytes > (double)free_bytes) printf("  too little room in %s\n", dry->run->options->output);
 }
 
+/* How the run would cut cases, if a slice takes slice_s. */
+static job_cutting find_cutting(const segment_dry *dry, double slice_s)
+{
+    const job_segment_options *options = dry->run->options;
+    const bool is_gpu = dry->kind == MODEL_DEVICE_CUDA;
+
+    return job_segment_cutting(options, dry->n_ranks, is_gpu ? model_device_pass_slices(dry->kind) : options->batch, slice_s);
+}
+
 /* Seconds of the whole, 0 when not known: each part goes to the rank that is free first. */
 static double find_seconds(const segment_dry *dry)
 {
-    const job_segment_options *options = dry->run->options;
-    const job_cutting cutting = job_segment_cutting(options, dry->n_ranks, options->batch, dry->seconds_per_slice);
+    const job_cutting cutting = find_cutting(dry, dry->seconds_per_slice);
     double slices = 0;
 
     if (dry->seconds_per_slice == 0 || job_queue_simulate(dry->queue, &cutting, &slices) != IO_OK) return 0;
@@ -220,7 +262,7 @@ static void print_time(const segment_dry *dry)
     printf("time: about %s, if a rank takes %.3g s for a slice (%s)\n", text, dry->seconds_per_slice, dry->device_text);
 }
 
-/* From the user, or from this machine's peak. */
+/* From the user, or from this machine's peak; and what will compute: --gpus-per-node says it where there is no GPU at hand. */
 static io_status find_speed(segment_dry *dry)
 {
     const job_segment_options *options = dry->run->options;
@@ -228,12 +270,20 @@ static io_status find_speed(segment_dry *dry)
     model_device *device = NULL;
     char text[256];
 
+    dry->kind = options->device == MODEL_DEVICE_CUDA || (options->device == MODEL_DEVICE_AUTO && options->gpus_per_node > 0)
+                    ? MODEL_DEVICE_CUDA
+                    : MODEL_DEVICE_CPU;
     if (options->seconds_per_slice > 0) {
         dry->seconds_per_slice = options->seconds_per_slice;
         return io_string_copy("--seconds-per-slice", &dry->device_text);
     }
     if (model_device_open(options->device, share->local_rank, options->precision, share->n_threads, &device) != IO_OK)
         return io_string_copy(io_last_error_text(), &dry->device_text);
+    if (device->kind == MODEL_DEVICE_CUDA) dry->kind = device->kind;
+    if (dry->kind == MODEL_DEVICE_CUDA) {
+        model_device_free(&device);
+        return io_string_copy("samed bench measures what a GPU takes for a slice", &dry->device_text);
+    }
     dry->seconds_per_slice = model_sam_flop(&dry->config) / (model_device_peak_gflops(device) * 1e9 * reached_part);
     snprintf(text, sizeof text, "%.0f %% of this machine's measured peak, %s; samed bench measures it", 100 * reached_part,
              device->description);
@@ -287,7 +337,8 @@ static void print_plan(const segment_dry *dry)
 static void print_plan_event(const segment_dry *dry)
 {
     const segment_run *run = dry->run;
-    const double per_rank = job_segment_memory_estimate(run, &dry->config), seconds = find_seconds(dry);
+    const double per_rank = job_segment_memory_estimate(run, &dry->config, dry->kind), seconds = find_seconds(dry);
+    const double on_gpu = job_segment_device_estimate(run, &dry->config, dry->kind);
     io_json *event = job_event_create(true, "plan");
     uint64_t free_bytes;
 
@@ -306,6 +357,7 @@ static void print_plan_event(const segment_dry *dry)
     (void)io_json_put_number(event, "most_parts", (double)job_queue_most_parts(dry->queue));
     (void)io_json_put_number(event, "memory_bytes_per_rank", floor(per_rank));
     (void)io_json_put_number(event, "memory_bytes_per_node", floor(per_rank * dry->ranks_per_node));
+    if (on_gpu > 0) (void)io_json_put_number(event, "gpu_memory_bytes_per_rank", floor(on_gpu));
     (void)io_json_put_number(event, "output_bytes", floor(dry->output_bytes));
     (void)io_json_put_number(event, "free_bytes", (double)free_bytes);
     (void)io_json_put_number(event, "seconds_per_slice", dry->seconds_per_slice > 0 ? dry->seconds_per_slice : NAN);
@@ -351,8 +403,7 @@ io_status job_segment_dry_end(segment_dry *dry, int *exit_code)
 {
     const segment_run *run = dry->run;
 
-    const double slice_s = job_segment_guess_slice_s(run->options->device == MODEL_DEVICE_CUDA);
-    const job_cutting cutting = job_segment_cutting(run->options, dry->n_ranks, run->options->batch, slice_s);
+    const job_cutting cutting = find_cutting(dry, job_segment_guess_slice_s(dry->kind == MODEL_DEVICE_CUDA));
 
     IO_TRY(job_queue_create_cut(run->plan.to_do, run->plan.manifest->n_cases, &cutting, &dry->queue));
     if (run->options->json)

@@ -221,8 +221,11 @@ static io_status prepare_device(loop_state *state, size_t n_pixels)
     model_slicing slicing;
 
     if (state->run->weights.flow) {
+        io_status status;
         pipe_slices_slicing(state->work->body->slices, &slicing);
-        return model_flow_volume(state->run->weights.flow, &slicing);
+        status = model_flow_volume(state->run->weights.flow, &slicing);
+        if (status != IO_OK && status != IO_ERR_MISMATCH) abort_network(state); /* the next case would meet it too */
+        return status;
     }
     io_free(&state->slice);
     return io_alloc(n_pixels, sizeof *state->slice, (void **)&state->slice);

@@ -21,6 +21,15 @@ int64_t job_segment_count_slices(const io_grid *grid, pipe_orient orient)
     return grid->dims[axis[2]];
 }
 
+/* Pixels of the longer side of a slice. */
+static int64_t find_side(const io_grid *grid, pipe_orient orient)
+{
+    int axis[3] = {0, 1, 2}, flip[3];
+
+    if (orient != PIPE_ORIENT_NATIVE) io_grid_orientation(grid, axis, flip);
+    return grid->dims[axis[0]] > grid->dims[axis[1]] ? grid->dims[axis[0]] : grid->dims[axis[1]];
+}
+
 /* A header that cannot be read counts as one slice; reading it again as a case gives the failure its place in failed.tsv. */
 static void read_header(const io_case *c, pipe_orient orient, segment_dry *dry, segment_plan *plan, size_t i)
 {
@@ -33,6 +42,7 @@ static void read_header(const io_case *c, pipe_orient orient, segment_dry *dry, 
     plan->n_slices[i] = job_segment_count_slices(&info.grid, orient);
     plan->n_voxels[i] = info.grid.dims[0] * info.grid.dims[1] * info.grid.dims[2];
     plan->image_bytes[i] = plan->n_voxels[i] * (int64_t)io_datatype_bytes(info.datatype);
+    plan->sides[i] = find_side(&info.grid, orient);
 }
 
 static void add_up(segment_plan *plan)
@@ -53,6 +63,7 @@ static io_status allocate_counts(segment_plan *plan)
     IO_TRY(io_alloc(n, sizeof *plan->n_slices, (void **)&plan->n_slices));
     IO_TRY(io_alloc(n, sizeof *plan->n_voxels, (void **)&plan->n_voxels));
     IO_TRY(io_alloc(n, sizeof *plan->image_bytes, (void **)&plan->image_bytes));
+    IO_TRY(io_alloc(n, sizeof *plan->sides, (void **)&plan->sides));
     IO_TRY(io_alloc(n, sizeof *plan->is_done, (void **)&plan->is_done));
     return io_alloc(n, sizeof *plan->to_do, (void **)&plan->to_do);
 }
@@ -84,6 +95,7 @@ io_status job_segment_plan_create(const job_comm *world, const job_segment_optio
     job_comm_sum(world, out->n_slices, (int)n);
     job_comm_sum(world, out->n_voxels, (int)n);
     job_comm_sum(world, out->image_bytes, (int)n);
+    job_comm_sum(world, out->sides, (int)n);
     add_up(out);
     return IO_OK;
 }
@@ -96,8 +108,23 @@ void job_segment_plan_free(segment_plan *plan)
     io_free(&plan->n_slices);
     io_free(&plan->n_voxels);
     io_free(&plan->image_bytes);
+    io_free(&plan->sides);
     io_free(&plan->is_done);
     io_free(&plan->to_do);
+}
+
+io_status job_segment_room(const segment_plan *plan, const pipe_options *options, model_slicing_room *out)
+{
+    size_t n_bytes = 1, n_pixels = 1, side = 1;
+
+    for (size_t i = 0; i < plan->manifest->n_cases; i++) {
+        const size_t pixels = (size_t)(plan->n_voxels[i] / plan->n_slices[i]), own = (size_t)(plan->image_bytes[i] / plan->n_slices[i]);
+        const size_t raw = own < pixels * sizeof(float) ? own : pixels * sizeof(float); /* wider types reach the device as f32 */
+        if (raw > n_bytes) n_bytes = raw;
+        if (pixels > n_pixels) n_pixels = pixels;
+        if ((size_t)plan->sides[i] > side) side = (size_t)plan->sides[i];
+    }
+    return pipe_slices_room(options, n_bytes, n_pixels, side, out);
 }
 
 io_status job_segment_plan_redo_before(const job_comm *world, const char *file, segment_plan *plan)

@@ -9,10 +9,7 @@
 #include "jobs/exits.h"
 #include "jobs/segment.h"
 
-enum {
-    MAX_CASES_AHEAD = 4,          /* the case under way, the next one, and room to spare: adding never waits */
-    RAW_BATCHES = MODEL_LANES + 2 /* one in each lane of the device, one waiting, one being filled */
-};
+enum { MAX_CASES_AHEAD = 4 /* the case under way, the next one, and room to spare: adding never waits */ };
 
 struct segment_reader {
     const segment_run *run;
@@ -209,19 +206,6 @@ int job_segment_batches_ahead(int batch)
     return batch < SEGMENT_AHEAD / 2 ? (SEGMENT_AHEAD + batch - 1) / batch : 2;
 }
 
-/* Bytes of the largest slice that the headers announce, in the type that the device takes. */
-static size_t find_raw_bytes(const segment_plan *plan)
-{
-    size_t largest = 1;
-
-    for (size_t i = 0; i < plan->manifest->n_cases; i++) {
-        const size_t n_pixels = (size_t)(plan->n_voxels[i] / plan->n_slices[i]), bytes = (size_t)(plan->image_bytes[i] / plan->n_slices[i]);
-        const size_t raw = bytes < n_pixels * sizeof(float) ? bytes : n_pixels * sizeof(float);
-        if (raw > largest) largest = raw;
-    }
-    return largest;
-}
-
 static io_status create_buffers(const segment_run *run, size_t n_bytes, void **out)
 {
     const model_device *device = run->weights.device;
@@ -233,11 +217,10 @@ static io_status fill_buffers(segment_reader *reader)
 {
     const segment_run *run = reader->run;
     const size_t image_pixels = (size_t)run->options->pipe.image_size * (size_t)run->options->pipe.image_size;
-    const int n_ahead = takes_raw(run) ? RAW_BATCHES : job_segment_batches_ahead(run->batch);
+    const int n_ahead = takes_raw(run) ? SEGMENT_RAW_BATCHES : job_segment_batches_ahead(run->batch);
     size_t n_bytes;
 
-    IO_TRY(
-        io_size_mul(takes_raw(run) ? find_raw_bytes(&run->plan) : image_pixels * sizeof(float), (size_t)run->batch, &reader->buffer_bytes));
+    IO_TRY(io_size_mul(takes_raw(run) ? run->room.raw_bytes : image_pixels * sizeof(float), (size_t)run->batch, &reader->buffer_bytes));
     IO_TRY(io_size_mul(reader->buffer_bytes, (size_t)n_ahead, &n_bytes));
     IO_TRY(create_buffers(run, n_bytes, &reader->slices));
     for (int i = 0; i < n_ahead; i++) {

@@ -97,11 +97,14 @@ io_status job_segment_device_open(const job_segment_options *options, const job_
     return model_device_open(options->device, share->local_rank, options->precision, share->n_threads, &weights->device);
 }
 
-io_status job_segment_weights_pack(segment_weights *weights, int label_bytes)
+io_status job_segment_weights_pack(segment_weights *weights, int label_bytes, const model_slicing_room *room)
 {
+    const bool has_flow = model_flow_is_offered(weights->device);
+    const size_t flow_bytes = has_flow ? model_flow_estimate_bytes(room, label_bytes, model_flow_batch(weights->device)) : 0;
+
+    IO_TRY(model_sam_check_memory(weights->device, &weights->config, flow_bytes));
     IO_TRY(model_sam_create(weights->device, &weights->config, weights->sam, weights->adapter, &weights->network));
-    if (!model_flow_is_offered(weights->device)) return IO_OK;
-    return model_flow_create(weights->device, weights->network, label_bytes, &weights->flow);
+    return has_flow ? model_flow_create(weights->device, weights->network, label_bytes, room, &weights->flow) : IO_OK;
 }
 
 io_status job_segment_weights_identify(const job_comm *world, segment_weights *weights)

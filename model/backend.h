@@ -75,6 +75,14 @@ typedef struct model_slicing {
     const model_zoom *first, *second, *back;
 } model_slicing;
 
+/* What the largest of some slicings takes, of one slice. */
+typedef struct model_slicing_room {
+    size_t raw_bytes; /* [rows][cols] of the voxels */
+    size_t n_pixels;  /* rows * cols */
+    size_t n_strip;   /* numbers that a zoom reads, or that lie between its axes */
+    size_t n_outputs; /* of all axes of the three zooms */
+} model_slicing_room;
+
 /* beta1, beta2, epsilon and the decoupled weight decay of AdamW. */
 typedef struct model_adamw {
     float beta1, beta2, epsilon, decay;
@@ -141,8 +149,10 @@ typedef struct model_ops {
     io_status (*labels_forward)(model_backend *backend, uint16_t *labels, const float *logits, int B, int K, int L, int S);
 
     /* ---- raw slices in, labels out; all NULL on a device that leaves this to the host, as the CPU does */
-    /* Tables and scratch for B slices at once. */
-    io_status (*slicer_create)(model_backend *backend, const model_slicing *slicing, int B, model_slicer **out);
+    /* Tables and scratch for B slices at once of whatever slicing fits into the room; the memory is taken here, once. */
+    io_status (*slicer_create)(model_backend *backend, const model_slicing_room *room, int B, model_slicer **out);
+    /* What images_forward and labels_back, called after it, do. IO_ERR_MISMATCH: more than there is room for. */
+    io_status (*slicer_set)(model_backend *backend, model_slicer *slicer, const model_slicing *slicing);
     void (*slicer_free)(model_backend *backend, model_slicer **slicer);
     /* images [B,S,S] f32 from raw [B,rows,cols] of the slicing's voxels: the bits that pipeline/slices.h makes. Overwrites. */
     io_status (*images_forward)(model_backend *backend, float *images, const void *raw, const model_slicer *slicer, int B);

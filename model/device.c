@@ -3,6 +3,7 @@
 
 #include "io/log.h"
 #include "io/memory.h"
+#include "model/cuda/backend_cuda.h"
 #include "model/device_cuda.h"
 
 /* The CUDA device, or IO_ERR_NOT_FOUND where there is none. */
@@ -40,6 +41,16 @@ io_status model_device_open(model_device_kind kind, int index, model_type type, 
 done:
     model_device_free(&device);
     return status;
+}
+
+int model_device_pass_slices(model_device_kind kind)
+{
+    return kind == MODEL_DEVICE_CUDA ? MODEL_CUDA_PASS_SLICES : 1;
+}
+
+size_t model_device_own_bytes(model_device_kind kind)
+{
+    return kind == MODEL_DEVICE_CUDA ? MODEL_CUDA_WORKSPACE_BYTES : 0;
 }
 
 void model_device_free(model_device **device)

@@ -3,6 +3,7 @@
 #define MODEL_DEVICE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "io/status.h"
 #include "model/backend.h"
@@ -23,6 +24,10 @@ typedef struct model_device {
  * bf16 on a CPU without bf16 products is refused (IO_ERR_UNSUPPORTED), saying what the CPU has; tf32 is of CUDA devices only. */
 io_status model_device_open(model_device_kind kind, int index, model_type type, int n_threads, model_device **out);
 void model_device_free(model_device **device);
+
+/* For plans before a device is there: slices of each pass, and bytes that the device takes for itself when it is opened. */
+int model_device_pass_slices(model_device_kind kind);
+size_t model_device_own_bytes(model_device_kind kind);
 
 /* The best arithmetic rate this CPU reaches from registers alone on n_threads, in GFLOP/s, measured in about 0.2 s; for reports. */
 double model_device_peak_gflops(const model_device *device);

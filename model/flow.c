@@ -16,9 +16,9 @@ struct model_flow {
     model_backend *backend;
     model_sam *sam; /* borrowed */
     int b, label_bytes;
-    model_slicer *slicer;                 /* of the volume under way */
+    model_slicer *slicer;                 /* set to the volume under way */
     size_t raw_bytes, labels_bytes;       /* of a batch of it */
-    size_t raw_capacity, labels_capacity; /* of each lane */
+    size_t raw_capacity, labels_capacity; /* of each lane, taken once */
     flow_lane lanes[MODEL_LANES];
     int first, n; /* lanes under way: first, first + 1, ... */
 };
@@ -40,20 +40,6 @@ size_t model_voxel_bytes(model_voxel voxel)
     return bytes[voxel];
 }
 
-io_status model_flow_create(model_device *device, model_sam *sam, int label_bytes, model_flow **out)
-{
-    model_flow *flow = NULL;
-
-    IO_TRY(io_alloc(1, sizeof *flow, (void **)&flow));
-    flow->ops = device->ops;
-    flow->backend = device->backend;
-    flow->sam = sam;
-    flow->b = model_sam_pass_slices(sam);
-    flow->label_bytes = label_bytes;
-    *out = flow;
-    return IO_OK;
-}
-
 static void free_lanes(model_flow *flow)
 {
     for (int i = 0; i < MODEL_LANES; i++) {
@@ -62,7 +48,6 @@ static void free_lanes(model_flow *flow)
         if (lane->labels) flow->ops->memory_free(flow->backend, &lane->labels);
         if (lane->host_labels) flow->ops->host_free(flow->backend, &lane->host_labels);
     }
-    flow->raw_capacity = flow->labels_capacity = 0;
 }
 
 void model_flow_free(model_flow **flow)
@@ -74,18 +59,44 @@ void model_flow_free(model_flow **flow)
     io_free(flow);
 }
 
-static io_status grow_lanes(model_flow *flow)
+static io_status create_lanes(model_flow *flow)
 {
-    if (flow->raw_bytes <= flow->raw_capacity && flow->labels_bytes <= flow->labels_capacity) return IO_OK;
-    free_lanes(flow);
     for (int i = 0; i < MODEL_LANES; i++) {
-        IO_TRY(flow->ops->memory_create(flow->backend, flow->raw_bytes, &flow->lanes[i].raw));
-        IO_TRY(flow->ops->memory_create(flow->backend, flow->labels_bytes, &flow->lanes[i].labels));
-        IO_TRY(flow->ops->host_create(flow->backend, flow->labels_bytes, &flow->lanes[i].host_labels));
+        IO_TRY(flow->ops->memory_create(flow->backend, flow->raw_capacity, &flow->lanes[i].raw));
+        IO_TRY(flow->ops->memory_create(flow->backend, flow->labels_capacity, &flow->lanes[i].labels));
+        IO_TRY(flow->ops->host_create(flow->backend, flow->labels_capacity, &flow->lanes[i].host_labels));
     }
-    flow->raw_capacity = flow->raw_bytes;
-    flow->labels_capacity = flow->labels_bytes;
     return IO_OK;
+}
+
+io_status model_flow_create(model_device *device, model_sam *sam, int label_bytes, const model_slicing_room *room, model_flow **out)
+{
+    io_status status = IO_OK;
+    model_flow *flow = NULL;
+
+    IO_TRY_GOTO(status, done, io_alloc(1, sizeof *flow, (void **)&flow));
+    flow->ops = device->ops;
+    flow->backend = device->backend;
+    flow->sam = sam;
+    flow->b = model_sam_pass_slices(sam);
+    flow->label_bytes = label_bytes;
+    IO_TRY_GOTO(status, done, io_size_mul(room->raw_bytes, (size_t)flow->b, &flow->raw_capacity));
+    IO_TRY_GOTO(status, done, io_size_mul(room->n_pixels * (size_t)label_bytes, (size_t)flow->b, &flow->labels_capacity));
+    IO_TRY_GOTO(status, done, create_lanes(flow));
+    IO_TRY_GOTO(status, done, flow->ops->slicer_create(flow->backend, room, flow->b, &flow->slicer));
+    *out = flow;
+    flow = NULL;
+done:
+    model_flow_free(&flow);
+    return status;
+}
+
+size_t model_flow_estimate_bytes(const model_slicing_room *room, int label_bytes, int b)
+{
+    enum { STRIPS = 2 * sizeof(double), TABLES = 4 * (sizeof(double) + sizeof(int32_t)) + sizeof(int32_t) /* backend.h */ };
+    const size_t lane = room->raw_bytes + room->n_pixels * (size_t)label_bytes;
+
+    return (size_t)b * (MODEL_LANES * lane + STRIPS * room->n_strip) + TABLES * room->n_outputs;
 }
 
 io_status model_flow_volume(model_flow *flow, const model_slicing *slicing)
@@ -97,9 +108,12 @@ io_status model_flow_volume(model_flow *flow, const model_slicing *slicing)
     IO_TRY(io_size_mul(n_pixels, (size_t)flow->b, &n_pixels));
     IO_TRY(io_size_mul(n_pixels, model_voxel_bytes(slicing->voxel), &flow->raw_bytes));
     IO_TRY(io_size_mul(n_pixels, (size_t)flow->label_bytes, &flow->labels_bytes));
-    if (flow->slicer) flow->ops->slicer_free(flow->backend, &flow->slicer);
-    IO_TRY(flow->ops->slicer_create(flow->backend, slicing, flow->b, &flow->slicer));
-    return grow_lanes(flow);
+    if (flow->raw_bytes > flow->raw_capacity || flow->labels_bytes > flow->labels_capacity)
+        return IO_FAIL(IO_ERR_MISMATCH,
+                       "slices of %d x %d pixels, %zu bytes for a batch and %zu for its labels; at the start of the run room was taken for "
+                       "%zu and %zu: was the file replaced?",
+                       slicing->cols, slicing->rows, flow->raw_bytes, flow->labels_bytes, flow->raw_capacity, flow->labels_capacity);
+    return flow->ops->slicer_set(flow->backend, flow->slicer, slicing);
 }
 
 io_status model_flow_begin(model_flow *flow, const void *raw)

@@ -19,12 +19,15 @@ bool model_flow_is_offered(const model_device *device);
 int model_flow_batch(const model_device *device);
 size_t model_voxel_bytes(model_voxel voxel);
 
-/* label_bytes 1 or 2, of the labels that come back. The network must outlive *out. */
-io_status model_flow_create(model_device *device, model_sam *sam, int label_bytes, model_flow **out);
+/* label_bytes 1 or 2, of the labels that come back. All memory is taken here: for slices that fit into the room. The network must outlive
+ * *out. */
+io_status model_flow_create(model_device *device, model_sam *sam, int label_bytes, const model_slicing_room *room, model_flow **out);
 void model_flow_free(model_flow **flow);
 
-/* The volume that the next batches come from; no batch may be under way. Device memory grows only when a volume has larger slices than
- * all before. */
+/* Bytes of device memory that it takes for passes of b slices: for plans before anything is there. */
+size_t model_flow_estimate_bytes(const model_slicing_room *room, int label_bytes, int b);
+
+/* The volume that the next batches come from; no batch may be under way. IO_ERR_MISMATCH: its slices are larger than the room. */
 io_status model_flow_volume(model_flow *flow, const model_slicing *slicing);
 /* Begins a batch: raw [model_flow_batch][rows][cols] of the slicing's voxels, from model_ops.host_create, which must stay until the batch
  * is finished. Slices that are not there are zeros. Returns before the work is done. */

@@ -67,6 +67,19 @@ size_t model_weights_constants_bytes(const model_config *config, int b)
     return n * sizeof(float);
 }
 
+/* Products of the encoder have the device's type, those of the decoder and the neck's first are f32. */
+size_t model_weights_matrices_bytes(const model_config *config, model_type type)
+{
+    const size_t C = (size_t)config->width, F = (size_t)config->mlp_width, R = (size_t)config->decoder_width, P = (size_t)config->patch;
+    const size_t I = (size_t)config->decoder_inner, J = (size_t)config->decoder_mlp_width, K = (size_t)config->n_channels;
+    const size_t element = type == MODEL_BF16 ? 2 : 4;
+    const size_t encoder = (size_t)config->depth * (4 * C * C + 2 * C * F) + C * P * P + 9 * R * R;
+    const size_t layers = MODEL_DECODER_DEPTH * (4 * R * R + 8 * R * I + 2 * R * J) + 4 * R * I;
+    const size_t heads = R * R + R * R / 8 + K * (2 * R * R + R * R / 8) + 2 * R * R + K * R;
+
+    return element * encoder + 4 * (C * R + layers + heads);
+}
+
 static size_t count_stage_floats(const loader *load)
 {
     const size_t table = (size_t)(2 * load->config->image_size / load->config->patch) * (size_t)load->config->head_size;

@@ -27,6 +27,8 @@ io_status model_weights_load(model_device *device, const model_config *config, c
                              model_load_kind kind, model_weights *out);
 void model_weights_free(model_weights *weights, int K, const model_ops *ops, model_backend *backend);
 
+/* About the bytes of the packed products of a network for inference. */
+size_t model_weights_matrices_bytes(const model_config *config, model_type type);
 /* Bytes that the constants block of this config needs. */
 size_t model_weights_constants_bytes(const model_config *config, int b);
 

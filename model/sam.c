@@ -32,21 +32,21 @@ static void start_run(model_sam *sam)
                            .workspace = &sam->workspace};
 }
 
-/* One line before anything is loaded, rather than a failure half-way. */
-static io_status check_memory(const model_device *device, const model_config *config)
+io_status model_sam_check_memory(const model_device *device, const model_config *config, size_t more_bytes)
 {
-    const int b = device->ops->slices_per_pass;
-    const size_t needed = model_sam_estimate_bytes(config, device->type, b);
+    const size_t network = model_sam_estimate_bytes(config, device->type, device->kind), needed = network + more_bytes;
+    char more[96] = "";
     size_t left;
 
     if (!device->ops->memory_left) return IO_OK;
     IO_TRY(device->ops->memory_left(device->backend, &left));
     if (needed <= left) return IO_OK;
+    if (more_bytes > 0) snprintf(more, sizeof more, ", %.0f MB of them for the largest raw slices", (double)more_bytes / 1e6);
     return IO_FAIL(
         IO_ERR_MEMORY,
-        "the network needs about %.0f MB for passes of %d slices, %s has %.0f MB left; end what else runs on it, put fewer ranks "
-        "on it, or use --precision bf16 or a smaller --image-size",
-        (double)needed / 1e6, b, device->description, (double)left / 1e6);
+        "about %.0f MB are needed for the network and passes of %d slices%s; %s has %.0f MB left; end what else runs on it, put fewer "
+        "ranks on it, or use --precision bf16 or a smaller --image-size",
+        (double)needed / 1e6, device->ops->slices_per_pass, more, device->description, (double)left / 1e6);
 }
 
 io_status model_sam_create(model_device *device, const model_config *config, const io_tensors *sam, const io_tensors *adapter,
@@ -56,7 +56,7 @@ io_status model_sam_create(model_device *device, const model_config *config, con
     const int b = device->ops->slices_per_pass;
     model_sam *made = NULL;
 
-    IO_TRY(check_memory(device, config));
+    IO_TRY(model_sam_check_memory(device, config, 0));
     IO_TRY_GOTO(status, done, io_alloc(1, sizeof *made, (void **)&made));
     made->device = device;
     made->config = *config;
@@ -243,23 +243,20 @@ size_t model_sam_bytes(const model_sam *sam)
     return sam->weights.matrices_bytes + sam->weights.constants_bytes + sam->workspace.n_bytes;
 }
 
-/* Products of the encoder have the device's type, those of the decoder and the neck's first are f32. */
-static size_t estimate_matrices(const model_config *config, model_type type)
+/* Of the 3x3 convolution, the largest of all: nine neighbours of each position side by side. */
+static size_t estimate_scratch(const model_config *config, model_type type, int b)
 {
-    const size_t C = (size_t)config->width, F = (size_t)config->mlp_width, R = (size_t)config->decoder_width, P = (size_t)config->patch;
-    const size_t I = (size_t)config->decoder_inner, J = (size_t)config->decoder_mlp_width, K = (size_t)config->n_channels;
-    const size_t element = type == MODEL_BF16 ? 2 : 4;
-    const size_t encoder = (size_t)config->depth * (4 * C * C + 2 * C * F) + C * P * P + 9 * R * R;
-    const size_t layers = MODEL_DECODER_DEPTH * (4 * R * R + 8 * R * I + 2 * R * J) + 4 * R * I;
-    const size_t heads = R * R + R * R / 8 + K * (2 * R * R + R * R / 8) + 2 * R * R + K * R;
+    const size_t G = (size_t)(config->image_size / config->patch);
 
-    return element * encoder + 4 * (C * R + layers + heads);
+    return (size_t)b * G * G * 9 * (size_t)config->decoder_width * (type == MODEL_BF16 ? 2 : 4);
 }
 
-size_t model_sam_estimate_bytes(const model_config *config, model_type type, int pass_slices)
+size_t model_sam_estimate_bytes(const model_config *config, model_type type, model_device_kind kind)
 {
+    const int b = model_device_pass_slices(kind);
+    const size_t scratch = kind == MODEL_DEVICE_CUDA ? estimate_scratch(config, type, b) : 0;
     model_workspace workspace = {0};
 
-    if (model_workspace_plan(config, type, 16, pass_slices, &workspace) != IO_OK) return SIZE_MAX;
-    return estimate_matrices(config, type) + model_weights_constants_bytes(config, pass_slices) + workspace.n_bytes;
+    if (model_workspace_plan(config, type, 16, b, &workspace) != IO_OK) return SIZE_MAX / 2;
+    return model_weights_matrices_bytes(config, type) + model_weights_constants_bytes(config, b) + workspace.n_bytes + scratch;
 }

@@ -38,9 +38,12 @@ void model_sam_set_trace(model_sam *sam, model_trace trace, void *context);
 double model_sam_flop(const model_config *config);
 size_t model_sam_bytes(const model_sam *sam);
 
-/* Bytes of device memory that a network of this config needs (weights, constants, activations) for passes of pass_slices: for plans
- * before anything is loaded. */
-size_t model_sam_estimate_bytes(const model_config *config, model_type type, int pass_slices);
+/* Bytes of device memory that a network of this config needs (weights, constants, activations, scratch) for passes of such a device: for
+ * plans before anything is loaded. */
+size_t model_sam_estimate_bytes(const model_config *config, model_type type, model_device_kind kind);
+/* IO_ERR_MEMORY, in one line before anything is loaded, where the device has too little left for the network and for more_bytes, what the
+ * slices need on their way (model_flow_estimate_bytes). */
+io_status model_sam_check_memory(const model_device *device, const model_config *config, size_t more_bytes);
 
 /* w_a/w_b merged into q and v (and the decoder's LoRA for SAMed_s): a full state dict under SAM's names with K mask tokens, that
  * segment-anything loads. *out with io_tensors_free. */

@@ -188,6 +188,26 @@ size_t pipe_slices_raw_bytes(const pipe_slices *slices)
     return n_pixels * (own > sizeof(float) ? sizeof(float) : own);
 }
 
+static void grow(size_t *largest, size_t n)
+{
+    if (n > *largest) *largest = n;
+}
+
+/* plan_zooms for the largest slices: a zoom treats rows first, so that rows out x columns in lie between its axes. */
+io_status pipe_slices_room(const pipe_options *options, size_t n_bytes, size_t n_pixels, size_t side, model_slicing_room *out)
+{
+    const bool is_direct = options->preset == PIPE_PRESET_DIRECT;
+    const size_t size = (size_t)options->image_size, first = is_direct ? size : REFERENCE_SIZE;
+    size_t between;
+
+    *out = (model_slicing_room){.raw_bytes = n_bytes, .n_pixels = n_pixels, .n_strip = n_pixels};
+    IO_TRY(io_size_mul(first, side, &between));
+    grow(&out->n_strip, between);
+    if (!is_direct) grow(&out->n_strip, REFERENCE_SIZE * (REFERENCE_SIZE > size ? REFERENCE_SIZE : size));
+    IO_TRY(io_size_add(2 * side, 2 * size + (is_direct ? 0 : 2 * REFERENCE_SIZE), &out->n_outputs));
+    return IO_OK;
+}
+
 void pipe_slices_raw(const pipe_slices *slices, int64_t k, void *raw, void *scratch)
 {
     model_voxel voxel;

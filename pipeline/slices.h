@@ -48,6 +48,8 @@ void pipe_slices_image(const pipe_slices *slices, int64_t k, float *image, void 
  * voxel type that it names. Thread-safe; scratch as above. */
 void pipe_slices_slicing(const pipe_slices *slices, model_slicing *out);
 size_t pipe_slices_raw_bytes(const pipe_slices *slices);
+/* What the slicing of slices of n_pixels takes at most, neither side longer than side pixels, n_bytes of raw voxels: from headers alone. */
+io_status pipe_slices_room(const pipe_options *options, size_t n_bytes, size_t n_pixels, size_t side, model_slicing_room *out);
 void pipe_slices_raw(const pipe_slices *slices, int64_t k, void *raw, void *scratch);
 
 /* Label slices collected into a volume; every slice exactly once. */

@@ -13,8 +13,6 @@
 #include "model/cuda/probe.h"
 #include "model/cuda/slicer.h"
 
-enum { SLICES_PER_PASS = 16 /* one fixed shape for every product: 16 slices of 1024 tokens fill the largest GPU */ };
-
 io_status cuda_launch_check(const model_backend *backend, const char *operation)
 {
     io_status status = CUDA_CHECK(cudaGetLastError());
@@ -98,7 +96,7 @@ static void free_backend(model_backend **backend)
 
 static const model_ops cuda_ops = {
     .name = "cuda",
-    .slices_per_pass = SLICES_PER_PASS,
+    .slices_per_pass = MODEL_CUDA_PASS_SLICES,
     .row_pad = 0, /* widths of the network are multiples of 16 bytes, which is what copies and tensor cores want */
     .memory_create = cuda_memory_create,
     .memory_free = cuda_memory_free,
@@ -124,6 +122,7 @@ static const model_ops cuda_ops = {
     .labels_forward = labels_forward_cuda,
     .slicer_create = slicer_create_cuda,
     .slicer_free = slicer_free_cuda,
+    .slicer_set = slicer_set_cuda,
     .images_forward = images_forward_cuda,
     .labels_back = labels_back_cuda,
     .host_create = host_create_cuda,
@@ -169,7 +168,7 @@ static io_status open_device(model_backend *backend, const struct cudaDeviceProp
 {
     CUDA_TRY(cudaStreamCreateWithFlags(&backend->stream, cudaStreamNonBlocking));
     CUBLAS_TRY(cublasLtCreate(&backend->products));
-    IO_TRY(cuda_memory_create(backend, CUDA_WORKSPACE_BYTES, &backend->workspace));
+    IO_TRY(cuda_memory_create(backend, MODEL_CUDA_WORKSPACE_BYTES, &backend->workspace));
     IO_TRY(cuda_stage_create(&backend->stage));
     IO_TRY(lanes_create_cuda(&backend->lanes));
     describe_device(backend, properties, about);

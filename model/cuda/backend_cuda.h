@@ -11,6 +11,11 @@
 extern "C" {
 #endif
 
+enum {
+    MODEL_CUDA_PASS_SLICES = 16,           /* one fixed shape for every product: 16 slices of 1024 tokens fill the largest GPU */
+    MODEL_CUDA_WORKSPACE_BYTES = 32 << 20, /* of cuBLASLt: what NVIDIA recommends for Hopper */
+};
+
 typedef struct model_cuda_options {
     int index;       /* device, as cudaSetDevice counts them, modulo the number of devices */
     model_type type; /* of the activations that feed products */

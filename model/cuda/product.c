@@ -10,6 +10,7 @@
 #include "io/memory.h"
 #include "model/cuda/linear.h"
 
+#include "model/cuda/backend_cuda.h"
 enum { MOST_ALIGNMENT = 256 /* bytes; cuBLASLt knows nothing beyond */ };
 
 /* All that a choice depends on; compared as bytes, hence without gaps. */
@@ -120,7 +121,7 @@ static io_status describe_layouts(cuda_product_plan *plan)
 
 static io_status set_preferences(cublasLtMatmulPreference_t preference, const product_key *key)
 {
-    const uint64_t workspace = CUDA_WORKSPACE_BYTES;
+    const uint64_t workspace = MODEL_CUDA_WORKSPACE_BYTES;
     const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE;
     const struct {
         cublasLtMatmulPreferenceAttributes_t what;
@@ -222,6 +223,6 @@ io_status cuda_product_run(model_backend *backend, const cuda_product *product)
     IO_TRY(find_plan(backend, product, &plan));
     CUBLAS_TRY(cublasLtMatmul(backend->products, plan->operation, &one, product->b.data, plan->b, product->a.data, plan->a, &kept,
                               product->out.data, plan->out, product->out.data, plan->out, &plan->algorithm, backend->workspace,
-                              CUDA_WORKSPACE_BYTES, backend->stream));
+                              MODEL_CUDA_WORKSPACE_BYTES, backend->stream));
     return cuda_launch_check(backend, "product");
 }

@@ -1,11 +1,16 @@
-/* Tables of a volume's zooms on the device (pipeline/zoom.h plans them). Made once per volume. */
+/* Tables of a volume's zooms on the device (pipeline/zoom.h plans them), in memory that is taken once and filled for each volume. */
 #include "model/cuda/slicer.h"
 
 #include <string.h>
 
 #include "io/memory.h"
 
-enum { TAPS = 4, ALIGN_BYTES = 16 };
+enum {
+    TAPS = 4,
+    ALIGN_BYTES = 16,
+    N_TABLES = 3 * 2 * 3, /* of three zooms: two axes, each with weights, indices and nearest inputs */
+    OUTPUT_BYTES = TAPS * sizeof(double) + TAPS * sizeof(int32_t) + sizeof(int32_t)
+};
 
 /* Where the next array goes in the block: first measured, then filled. */
 typedef struct table_writer {
@@ -61,29 +66,30 @@ static size_t count_doubles(const cuda_zoom *zoom)
     return in > middle ? in : middle;
 }
 
-static io_status upload_tables(model_backend *backend, const model_slicing *slicing, model_slicer *slicer)
+static io_status check_room(const model_slicer *slicer, size_t n_bytes)
 {
-    io_status status = IO_OK;
-    table_writer size = {0}, to = {0};
+    const size_t first = count_doubles(&slicer->first), second = count_doubles(&slicer->second), most = first > second ? first : second;
 
-    put_zooms(&size, slicing, slicer);
-    if (size.used == 0) return IO_OK;
-    IO_TRY(cuda_memory_create(backend, size.used, &slicer->tables));
-    IO_TRY(io_alloc(size.used, 1, (void **)&to.host));
-    to.device = slicer->tables;
-    put_zooms(&to, slicing, slicer);
-    status = cuda_memory_upload(backend, slicer->tables, to.host, size.used);
-    io_free(&to.host);
-    return status;
+    if (n_bytes <= slicer->tables_bytes && most <= slicer->n_strip / (size_t)slicer->B) return IO_OK;
+    return IO_FAIL(IO_ERR_MISMATCH,
+                   "slices of %d x %d pixels, for which tables of %zu bytes and %zu numbers a slice are needed; at the start of the run "
+                   "room was taken for %zu and %zu: was the file replaced?",
+                   slicer->cols, slicer->rows, n_bytes, most, slicer->tables_bytes, slicer->n_strip / (size_t)slicer->B);
 }
 
-io_status slicer_create_cuda(model_backend *backend, const model_slicing *slicing, int B, model_slicer **out)
+/* The stream orders the tables behind the work that reads the last ones. */
+static io_status set_tables(model_backend *backend, const model_slicing *slicing, model_slicer *slicer)
 {
-    io_status status = IO_OK;
-    model_slicer *slicer = NULL;
-    size_t first, second, n_bytes;
+    table_writer size = {0}, to = {.host = slicer->host_tables, .device = slicer->tables};
 
-    IO_TRY_GOTO(status, done, io_alloc(1, sizeof *slicer, (void **)&slicer));
+    put_zooms(&size, slicing, slicer);
+    IO_TRY(check_room(slicer, size.used));
+    put_zooms(&to, slicing, slicer);
+    return cuda_memory_upload(backend, slicer->tables, slicer->host_tables, size.used);
+}
+
+io_status slicer_set_cuda(model_backend *backend, model_slicer *slicer, const model_slicing *slicing)
+{
     slicer->rows = slicing->rows;
     slicer->cols = slicing->cols;
     slicer->image_size = slicing->image_size;
@@ -93,12 +99,24 @@ io_status slicer_create_cuda(model_backend *backend, const model_slicing *slicin
     slicer->low = slicing->low;
     slicer->high = slicing->high;
     slicer->range = slicing->range;
-    IO_TRY_GOTO(status, done, upload_tables(backend, slicing, slicer));
-    first = count_doubles(&slicer->first);
-    second = count_doubles(&slicer->second);
-    IO_TRY_GOTO(status, done, io_size_mul(first > second ? first : second, (size_t)B, &slicer->n_strip));
+    return set_tables(backend, slicing, slicer);
+}
+
+io_status slicer_create_cuda(model_backend *backend, const model_slicing_room *room, int B, model_slicer **out)
+{
+    io_status status = IO_OK;
+    model_slicer *slicer = NULL;
+    size_t n_bytes;
+
+    IO_TRY_GOTO(status, done, io_alloc(1, sizeof *slicer, (void **)&slicer));
+    slicer->B = B;
+    IO_TRY_GOTO(status, done, io_size_mul(room->n_outputs, OUTPUT_BYTES, &n_bytes));
+    IO_TRY_GOTO(status, done, io_size_add(n_bytes, N_TABLES * ALIGN_BYTES, &slicer->tables_bytes));
+    IO_TRY_GOTO(status, done, io_alloc(slicer->tables_bytes, 1, (void **)&slicer->host_tables));
+    IO_TRY_GOTO(status, done, cuda_memory_create(backend, slicer->tables_bytes, &slicer->tables));
+    IO_TRY_GOTO(status, done, io_size_mul(room->n_strip, (size_t)B, &slicer->n_strip));
     IO_TRY_GOTO(status, done, io_size_mul(slicer->n_strip, 2 * sizeof(double), &n_bytes));
-    if (n_bytes > 0) IO_TRY_GOTO(status, done, cuda_memory_create(backend, n_bytes, &slicer->strips));
+    IO_TRY_GOTO(status, done, cuda_memory_create(backend, n_bytes, &slicer->strips));
     *out = slicer;
     slicer = NULL;
 done:
@@ -111,5 +129,6 @@ void slicer_free_cuda(model_backend *backend, model_slicer **slicer)
     if (!slicer || !*slicer) return;
     cuda_memory_free(backend, &(*slicer)->tables);
     cuda_memory_free(backend, &(*slicer)->strips);
+    io_free(&(*slicer)->host_tables);
     io_free(slicer);
 }

@@ -27,12 +27,16 @@ struct model_slicer {
     double slope, inter;
     float low, high, range;
     cuda_zoom first, second, back;
-    void *tables; /* device: every array above in one block */
-    void *strips; /* device: two blocks of n_strip doubles, what a zoom reads and what lies between its axes; NULL without a zoom */
+    char *host_tables; /* host: as in tables, while they are put together */
+    void *tables;      /* device: every array above in one block of tables_bytes */
+    size_t tables_bytes;
+    void *strips; /* device: two blocks of n_strip doubles, what a zoom reads and what lies between its axes */
     size_t n_strip;
+    int B; /* slices at once, at most */
 };
 
-io_status slicer_create_cuda(model_backend *backend, const model_slicing *slicing, int B, model_slicer **out);
+io_status slicer_create_cuda(model_backend *backend, const model_slicing_room *room, int B, model_slicer **out);
+io_status slicer_set_cuda(model_backend *backend, model_slicer *slicer, const model_slicing *slicing);
 void slicer_free_cuda(model_backend *backend, model_slicer **slicer);
 io_status images_forward_cuda(model_backend *backend, float *images, const void *raw, const model_slicer *slicer, int B);
 io_status labels_back_cuda(model_backend *backend, void *out, const uint16_t *labels, const model_slicer *slicer, int label_bytes, int B);

@@ -39,7 +39,7 @@ struct model_backend {
     bool is_checked; /* SAMED_CUDA_SYNC: wait after each launch, so that an error names its operation */
     cudaStream_t stream;
     cublasLtHandle_t products;
-    void *workspace; /* of cuBLASLt, CUDA_WORKSPACE_BYTES */
+    void *workspace; /* of cuBLASLt, MODEL_CUDA_WORKSPACE_BYTES */
     cuda_product_plan *plans;
     int n_plans, n_plans_room;
     void *half_bias; /* [n_half_bias] bf16: the bias of the product under way, rounded */
@@ -50,8 +50,6 @@ struct model_backend {
     cuda_stage stage;
     cuda_lanes lanes;
 };
-
-enum { CUDA_WORKSPACE_BYTES = 32 << 20 /* what NVIDIA recommends for Hopper */ };
 
 /* *out: at least n_bytes of device memory for the operation under way, aligned to 256 bytes; its contents are lost at the next call. It
  * grows, which waits for the device, and is kept: the first pass of a shape grows it, later ones find it there. */

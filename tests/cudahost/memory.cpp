@@ -3,6 +3,7 @@
  * Device addresses are never given out twice, so that a use after the free stays visible. New memory is NaN. Under AddressSanitizer each
  * allocation is a block of its own with red zones. */
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <sys/mman.h>
@@ -151,6 +152,7 @@ cudaError_t cudaMalloc(void **out, size_t bytes)
     run_now([=] { memset(block, 0xff, bytes); });
     device_blocks[block] = bytes;
     bytes_taken += bytes;
+    if (options().is_verbose) fprintf(stderr, "cudahost: cudaMalloc of %zu bytes\n", bytes);
     if (check_on_allocate) check_on_allocate(block, bytes);
     *out = block;
     return cudaSuccess;

@@ -111,6 +111,7 @@ static void check_volume(io_datatype type, int cols, int rows, const pipe_option
 {
     pipe_slices *slices = NULL;
     model_slicer *slicer = NULL;
+    model_slicing_room room;
     model_slicing slicing;
     io_volume volume;
     char what[128];
@@ -126,7 +127,10 @@ static void check_volume(io_datatype type, int cols, int rows, const pipe_option
     check_ok(pipe_slices_create(&volume, options, &slices));
     if (pipe_slices_count(slices) < B) B = (int)pipe_slices_count(slices);
     pipe_slices_slicing(slices, &slicing);
-    check_ok(device->ops->slicer_create(device->backend, &slicing, B, &slicer));
+    check_ok(pipe_slices_room(options, pipe_slices_raw_bytes(slices), (size_t)slicing.rows * (size_t)slicing.cols,
+                              (size_t)(slicing.rows > slicing.cols ? slicing.rows : slicing.cols), &room));
+    check_ok(device->ops->slicer_create(device->backend, &room, B, &slicer));
+    check_ok(device->ops->slicer_set(device->backend, slicer, &slicing));
     check_images(slices, slicer, B, what);
     check_labels(slices, slicer, 1, what);
     check_labels(slices, slicer, 2, what);

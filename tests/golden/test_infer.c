@@ -39,7 +39,7 @@ static void open_samed(network *net, model_type type, int n_threads)
 
     open_network(net, "weights/sam_vit_b.pth", "weights/samed_vit_b.pth", S, type, n_threads);
     print_message("%s: loaded in %.2f s, %.0f MB on the device (estimate %.0f MB)\n", net->device->description, now() - start,
-                  (double)model_sam_bytes(net->sam) / 1e6, (double)model_sam_estimate_bytes(&net->config, type, 1) / 1e6);
+                  (double)model_sam_bytes(net->sam) / 1e6, (double)model_sam_estimate_bytes(&net->config, type, MODEL_DEVICE_CPU) / 1e6);
 }
 
 /* Opened once for the tests that use it as it is: f32, two threads. */

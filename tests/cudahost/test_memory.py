@@ -1,0 +1,105 @@
+"""What the program takes of a device's memory, says that it will take, and does where there is too little."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import unittest
+
+PROGRAM = os.environ["SAMED_PROGRAM"]
+FOLDER = os.path.abspath("cudahost.memory")
+NETWORK = ["--sam", "weights/sam_tiny.pth", "--image-size", "64"]
+LARGE = 700  # pixels: 16 raw slices, their labels and the doubles of their zooms are some 170 MB
+# The network and what its device takes for itself fit, with what is left of the large slices they do not.
+BETWEEN_MB = 140
+
+
+def run(*arguments, **environment):
+    return subprocess.run([PROGRAM, *arguments], cwd=FOLDER, env={**os.environ, **environment}, capture_output=True, text=True)
+
+
+def segment(study, output, *options, **environment):
+    return run("segment", "-i", study + "/imagesTr", "-o", output, "--adapter", "weights/samed_tiny.pth", *NETWORK, "--device", "cuda",
+               *options, **environment)
+
+
+def make_study(name, cases, *size):
+    done = run("phantom", "-q", "-o", name, "--cases", str(cases), "--seed", "3", "--size", *map(str, size))
+    assert done.returncode == 0, done.stderr
+
+
+def list_errors(done):
+    return [line for line in done.stderr.splitlines() if "error:" in line]
+
+
+class Memory(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        os.makedirs(FOLDER)
+        done = run("phantom", "-q", "-o", "weights", "--cases", "0", "--weights", "tiny")
+        assert done.returncode == 0, done.stderr
+        make_study("one", 1, 40, 30, 3)
+        make_study("three", 3, 40, 30, 3)
+        make_study("large", 1, LARGE, LARGE, 2)
+        shutil.copytree(os.path.join(FOLDER, "three"), os.path.join(FOLDER, "mixed"))
+        shutil.copy(os.path.join(FOLDER, "large/imagesTr/case_0000_0000.nii.gz"), os.path.join(FOLDER, "mixed/imagesTr/wide_0000.nii.gz"))
+
+    def count_allocations(self, study):
+        done = segment(study, study + ".counted", "-q", "--overwrite", CUDAHOST_VERBOSE="1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = done.stderr.splitlines()
+        kernels = [line for line in lines if "labels_back_kernel" in line]
+        return sum(line.startswith("cudahost: cudaMalloc") for line in lines), len(kernels)
+
+    def test_volumes_take_no_memory(self):
+        one, passes_of_one = self.count_allocations("one")
+        three, passes_of_three = self.count_allocations("three")
+        self.assertEqual((passes_of_one, passes_of_three), (1, 3))
+        self.assertGreater(one, 0)
+        self.assertEqual(three, one)
+
+    def test_volumes_of_other_sizes_take_none_either(self):
+        self.assertEqual(self.count_allocations("mixed"), (self.count_allocations("one")[0], 4))
+
+    def test_too_little_for_the_slices_ends_the_run_before_it_begins(self):
+        done = segment("large", "little", CUDAHOST_MEMORY_MB=str(BETWEEN_MB))
+        self.assertEqual(done.returncode, 1, done.stderr)
+        errors = list_errors(done)
+        self.assertEqual(len(errors), 1, done.stderr)
+        found = re.search(r"about (\d+) MB are needed for the network and passes of 16 slices, (\d+) MB of them for the largest raw slices; "
+                          r"cudahost.* has (\d+) MB left", errors[0])
+        self.assertTrue(found, errors[0])
+        needed, slices, left = map(int, found.groups())
+        self.assertGreater(needed, left)
+        self.assertLess(needed - slices, left)  # the network alone would have fitted
+        self.assertFalse(os.path.exists(os.path.join(FOLDER, "little", "failed.tsv")))
+        # What is said to be needed is what is taken: so much is enough, and not much less is used.
+        own = BETWEEN_MB * 2 ** 20 / 1e6 - left
+        done = segment("large", "enough", "-q", CUDAHOST_VERBOSE="1", CUDAHOST_MEMORY_MB=str(int((own + 1.02 * needed) * 1e6 / 2 ** 20)))
+        self.assertEqual(done.returncode, 0, done.stderr[-2000:])
+        taken = sum(int(n) for n in re.findall(r"cudahost: cudaMalloc of (\d+) bytes", done.stderr)) / 1e6
+        self.assertLess(abs(own + needed - taken), 0.05 * taken)
+
+    def test_the_plan_tells_of_both_memories(self):
+        make_plan = lambda device: run("segment", "-n", "--json", "-i", "large/imagesTr", "-o", "planned", "--adapter", "weights/samed_tiny.pth",
+                                       *NETWORK, "--device", device, "--seconds-per-slice", "1")
+        plans = {}
+        for device in ("cpu", "cuda"):
+            done = make_plan(device)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            plans[device] = [json.loads(line) for line in done.stdout.splitlines() if '"plan"' in line][0]
+        self.assertNotIn("gpu_memory_bytes_per_rank", plans["cpu"])
+        pixels = LARGE * LARGE
+        slices = 16 * (2 * (2 + 1) * pixels + 16 * pixels)  # two lanes of int16 and of labels, two strips of doubles
+        self.assertGreater(plans["cuda"]["gpu_memory_bytes_per_rank"], slices + (32 << 20))  # and cuBLASLt's workspace
+        self.assertLess(plans["cuda"]["gpu_memory_bytes_per_rank"], slices + 110e6)  # the tiny network
+        pinned, cases = 16 * pixels * (4 * 2 + 2 * 1), 3 * 2 * pixels * (2 + 1)
+        self.assertEqual(plans["cuda"]["memory_bytes_per_rank"], pinned + cases)
+        words = run("segment", "-n", "-i", "large/imagesTr", "-o", "planned", *NETWORK, "--device", "cuda").stdout
+        self.assertRegex(words, r"GPU memory: about \d+ MB per rank, beside what CUDA itself takes")
+        self.assertRegex(words, r"\nmemory: about \d+ MB per rank")
+
+
+if __name__ == "__main__":
+    unittest.main()
