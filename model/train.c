@@ -80,6 +80,38 @@ done:
     return status;
 }
 
+/* Of the neck's convolution, and of the way back of attention over a whole slice: what each query keeps of its relative positions. */
+static size_t estimate_scratch(const model_trainer *trainer)
+{
+    const size_t N = (size_t)train_count_pixels(trainer), G = (size_t)(trainer->config.image_size / trainer->config.patch);
+    const size_t conv = 9 * (size_t)trainer->config.decoder_width, attention = (size_t)trainer->config.heads * (2 * G + 1);
+
+    return N * (conv > attention ? conv : attention) * sizeof(float);
+}
+
+/* One line before anything is loaded, rather than a failure half-way. Products are packed for both directions; the trained numbers lie
+ * there with their gradients, moments and sums in fixed point. */
+static io_status check_memory(const model_trainer *trainer)
+{
+    const model_device *device = trainer->device;
+    const size_t weights =
+        2 * model_weights_matrices_bytes(&trainer->config, device->type) + model_weights_constants_bytes(&trainer->config, 1);
+    const size_t trained = trainer->params.n_trained * (2 * sizeof(float) + sizeof(int64_t)) + count_moments(trainer) * sizeof(float);
+    size_t pass, kept, needed, left;
+
+    if (!device->ops->memory_left) return IO_OK;
+    model_train_plan_measure(trainer, &pass, &kept);
+    pass += estimate_scratch(trainer);
+    needed = weights + trained + pass + kept;
+    IO_TRY(device->ops->memory_left(device->backend, &left));
+    if (needed <= left) return IO_OK;
+    return IO_FAIL(IO_ERR_MEMORY,
+                   "training needs about %.0f MB: weights %.0f, trained numbers %.0f, one pass %.0f, %d kept slice%s %.0f; %s has %.0f MB "
+                   "left; end what else runs on it, put fewer ranks on it, or use --recompute, a smaller --keep or --precision bf16",
+                   (double)needed / 1e6, (double)weights / 1e6, (double)trained / 1e6, (double)pass / 1e6, trainer->options.n_kept,
+                   trainer->options.n_kept == 1 ? "" : "s", (double)kept / 1e6, device->description, (double)left / 1e6);
+}
+
 io_status model_trainer_create(model_device *device, const model_train_options *options, const io_tensors *sam, const io_tensors *adapter,
                                model_fresh fresh, void *context, model_trainer **out)
 {
@@ -93,6 +125,8 @@ io_status model_trainer_create(model_device *device, const model_train_options *
     IO_TRY_GOTO(status, done, infer_config(made, sam, adapter));
     made->run = (model_run){.config = &made->config, .ops = device->ops, .backend = device->backend, .type = MODEL_F32, .b = 1};
     IO_TRY_GOTO(status, done, model_train_params_create(&made->config, options, &made->params));
+    model_train_find_first_block(made);
+    IO_TRY_GOTO(status, done, check_memory(made));
     IO_TRY_GOTO(status, done, load_frozen(made, sam));
     IO_TRY_GOTO(status, done, start_weights(made, sam, adapter, fresh, context));
     IO_TRY_GOTO(status, done, model_train_bind(made));

@@ -157,18 +157,26 @@ static io_status bind_heads(const binder *bind)
     return place_position(bind);
 }
 
+void model_train_find_first_block(model_trainer *trainer)
+{
+    trainer->first_block = trainer->config.depth;
+    for (int i = trainer->config.depth - 1; i >= 0; i--)
+        for (int p = 0; p < TRAIN_K; p++)
+            if (model_train_params_is_trained(&trainer->params, MODEL_LORA_A, 2 * i + p) ||
+                model_train_params_is_trained(&trainer->params, MODEL_MORE_A, 2 * i + p))
+                trainer->first_block = i;
+}
+
 static io_status bind_encoder(const binder *bind)
 {
     model_trainer *trainer = bind->trainer;
 
-    trainer->first_block = trainer->config.depth;
     for (int i = trainer->config.depth - 1; i >= 0; i--)
         for (int p = 0; p < TRAIN_N_LORA; p++) {
             train_lora *lora = &trainer->lora[i][p];
 
             *lora = p < TRAIN_K ? bind_lora(bind, MODEL_LORA_A, 2 * i + p, MODEL_LORA_B, 2 * i + p)
                                 : bind_lora(bind, MODEL_MORE_A, 2 * i + p - TRAIN_K, MODEL_MORE_B, 2 * i + p - TRAIN_K);
-            if (lora->a) trainer->first_block = i;
             IO_TRY(model_train_lora_create(&trainer->run, lora, bind->zeros));
         }
     return IO_OK;

@@ -59,6 +59,13 @@ float *model_train_params_at(const train_params *params, float *block, model_par
     return block + params->entries[find_entry(params, param)].offset;
 }
 
+bool model_train_params_is_trained(const train_params *params, model_param_id id, int index)
+{
+    const model_param *param = model_params_get(params->params, id, index);
+
+    return param && params->entries[find_entry(params, param)].is_trained;
+}
+
 static bool is_upscaling(model_param_id id)
 {
     return id == MODEL_UP0_WEIGHT || id == MODEL_UP3_WEIGHT;

@@ -206,6 +206,18 @@ static io_status place(model_trainer *trainer, lay_out_function *lay_out, void *
     return IO_OK;
 }
 
+void model_train_plan_measure(const model_trainer *trainer, size_t *pass, size_t *kept)
+{
+    arena of_pass = {.pad = trainer->run.ops->row_pad}, of_slice = {.pad = trainer->run.ops->row_pad};
+    train_temporary temporary = {0};
+    train_saved saved = {0};
+
+    lay_out_temporary(trainer, &of_pass, &temporary);
+    lay_out_saved(trainer, &of_slice, &saved);
+    *pass = of_pass.used * sizeof(float);
+    *kept = (size_t)trainer->options.n_kept * of_slice.used * sizeof(float);
+}
+
 io_status model_train_plan(model_trainer *trainer)
 {
     train_temporary *temporary = &trainer->temporary;

@@ -115,16 +115,20 @@ io_status model_train_params_start(train_params *params, const model_config *con
 void model_train_params_free(train_params *params);
 /* Where a tensor lies in a trainable block; NULL when it is not trained. */
 float *model_train_params_at(const train_params *params, float *block, model_param_id id, int index);
+bool model_train_params_is_trained(const train_params *params, model_param_id id, int index);
 /* Tensors in the files' names and shapes from a host block; with_kept: all of an adapter's. */
 io_status model_train_params_write(const train_params *params, model_layout layout, const float *block, bool with_kept, io_tensors **out);
 
 /* train_bind.c: layers of the decoder and LoRA of the encoder from the block and the frozen weights; packing. */
+void model_train_find_first_block(model_trainer *trainer);
 io_status model_train_bind(model_trainer *trainer);
 io_status model_train_pack(model_trainer *trainer);
 void model_train_unbind(model_trainer *trainer);
 
 /* train_plan.c: activations. */
 io_status model_train_plan(model_trainer *trainer);
+/* Bytes that it will take: of one pass, and of the n_kept slices that are kept. */
+void model_train_plan_measure(const model_trainer *trainer, size_t *pass, size_t *kept);
 void model_train_plan_free(model_trainer *trainer);
 
 /* encoder_backward.c: image -> temporary.embedding, and back from temporary.dkeys. */
