@@ -27,6 +27,7 @@ struct segment_report {
     bool is_failed_stale; /* failed.tsv lacks something */
     char started_at[32];
     segment_tables *tables;
+    char *choices;         /* model_ops.choices, at the end; NULL before */
     pthread_mutex_t mutex; /* of everything above: the thread that hurries reads it too */
 };
 
@@ -115,6 +116,7 @@ void job_segment_report_free(segment_report **report)
     job_segment_tables_free(&(*report)->tables);
     if ((*report)->run) pthread_mutex_destroy(&(*report)->mutex);
     io_free(&(*report)->failed);
+    io_free(&(*report)->choices);
     io_free(report);
 }
 
@@ -341,6 +343,25 @@ static io_status add_settings(const segment_report *report, io_json *root)
     return io_json_put_text(root, "adapter_sha256", run->weights.adapter_sha256);
 }
 
+/* The algorithm that the device chose for each kind of product: what can tell two runs on "the same" GPU apart. */
+static io_status add_choices(const segment_report *report, io_json *root)
+{
+    io_status status = IO_OK;
+    io_json *list = NULL;
+    char *text = NULL, *rest;
+
+    if (!report->choices) return IO_OK;
+    IO_TRY_GOTO(status, done, io_string_copy(report->choices, &text));
+    IO_TRY_GOTO(status, done, io_json_create_array(&list));
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        IO_TRY_GOTO(status, done, io_json_add_text(list, line));
+    status = io_json_put(root, "algorithms", &list);
+done:
+    io_json_free(&list);
+    io_free(&text);
+    return status;
+}
+
 static io_status write_summary(const segment_report *report, int64_t n_left, int exit_code)
 {
     io_status status = IO_OK;
@@ -353,6 +374,7 @@ static io_status write_summary(const segment_report *report, int64_t n_left, int
     getrusage(RUSAGE_SELF, &usage);
     IO_TRY_GOTO(status, done, io_json_create_object(&root));
     IO_TRY_GOTO(status, done, add_settings(report, root));
+    IO_TRY_GOTO(status, done, add_choices(report, root));
     IO_TRY_GOTO(status, done, add_counts(report, n_left, root));
     IO_TRY_GOTO(status, done, io_json_put_number(root, "slices", (double)report->progress.slices_done));
     IO_TRY_GOTO(status, done, io_json_put_number(root, "seconds", seconds));
@@ -413,10 +435,12 @@ static io_status finish_report(segment_report *report, int *exit_code)
 
 io_status job_segment_report_finish(segment_report *report, int *exit_code)
 {
-    io_status status;
+    io_status status = IO_OK;
+    const model_device *device = report->run->weights.device;
 
     pthread_mutex_lock(&report->mutex);
-    status = finish_report(report, exit_code);
+    if (device && device->ops->choices) status = device->ops->choices(device->backend, &report->choices);
+    if (status == IO_OK) status = finish_report(report, exit_code);
     pthread_mutex_unlock(&report->mutex);
     return status;
 }

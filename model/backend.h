@@ -104,6 +104,8 @@ typedef struct model_ops {
     io_status (*sync)(model_backend *backend);
     /* Bytes that memory_create can still give; NULL where the system decides, as on the CPU. */
     io_status (*memory_left)(model_backend *backend, size_t *n_bytes);
+    /* What the device chose for each kind of product so far, a line each; *out with io_free. NULL where nothing is chosen: on the CPU. */
+    io_status (*choices)(model_backend *backend, char **out);
     void (*backend_free)(model_backend **backend);
 
     /* ---- constants, made at load; host arrays, which are not needed afterwards */

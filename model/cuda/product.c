@@ -3,15 +3,20 @@
  *
  * What is chosen for a shape is chosen once, by cuBLASLt's own prediction and never by timing, so that the same GPU model takes the same
  * algorithm in every run and on every rank. Splitting the inner dimension is forbidden: no sum depends on how many partial sums there
- * were. Each choice is logged at -v, so that two runs can be compared. */
+ * were. Each choice is logged at -v and stands in run.json, so that
+ * two runs can be compared. */
+#include <stdio.h>
 #include <string.h>
 
 #include "io/log.h"
 #include "io/memory.h"
+#include "model/cuda/backend_cuda.h"
 #include "model/cuda/linear.h"
 
-#include "model/cuda/backend_cuda.h"
-enum { MOST_ALIGNMENT = 256 /* bytes; cuBLASLt knows nothing beyond */ };
+enum {
+    MOST_ALIGNMENT = 256, /* bytes; cuBLASLt knows nothing beyond */
+    CHOICE_BYTES = 160    /* of a choice in words */
+};
 
 /* All that a choice depends on; compared as bytes, hence without gaps. */
 typedef struct product_key {
@@ -138,7 +143,7 @@ static io_status set_preferences(cublasLtMatmulPreference_t preference, const pr
     return IO_OK;
 }
 
-static void log_choice(const cuda_product_plan *plan)
+static void describe_choice(const cuda_product_plan *plan, char text[CHOICE_BYTES])
 {
     const product_key *key = &plan->key;
     int id = -1;
@@ -149,9 +154,22 @@ static void log_choice(const cuda_product_plan *plan)
     cublasLtMatmulAlgoConfigGetAttribute(&plan->algorithm, CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id, &n);
     cublasLtMatmulAlgoConfigGetAttribute(&plan->algorithm, CUBLASLT_ALGO_CONFIG_TILE_ID, &tile, sizeof tile, &n);
     cublasLtMatmulAlgoConfigGetAttribute(&plan->algorithm, CUBLASLT_ALGO_CONFIG_STAGES_ID, &stages, sizeof stages, &n);
-    io_log(IO_LOG_DEBUG, "product %d x %d x %d%s, %s to %s%s: algorithm %d, tile %u, stages %u", (int)key->M, (int)key->N, (int)key->K,
-           key->is_turned ? " of columns" : "", key->in_type == MODEL_BF16 ? "bf16" : "f32", key->out_type == MODEL_BF16 ? "bf16" : "f32",
-           key->is_sum ? ", added" : "", id, (unsigned)tile, (unsigned)stages);
+    snprintf(text, CHOICE_BYTES, "product %d x %d x %d%s, %s to %s%s: algorithm %d, tile %u, stages %u", (int)key->M, (int)key->N,
+             (int)key->K, key->is_turned ? " of columns" : "", key->in_type == MODEL_BF16 ? "bf16" : "f32",
+             key->out_type == MODEL_BF16 ? "bf16" : "f32", key->is_sum ? ", added" : "", id, (unsigned)tile, (unsigned)stages);
+}
+
+io_status cuda_products_list(model_backend *backend, char **out)
+{
+    size_t used = 0;
+
+    IO_TRY(io_alloc((size_t)backend->n_plans * CHOICE_BYTES + 1, 1, (void **)out));
+    for (int i = 0; i < backend->n_plans; i++) {
+        describe_choice(&backend->plans[i], *out + used);
+        used += strlen(*out + used);
+        (*out)[used++] = '\n';
+    }
+    return IO_OK;
 }
 
 static io_status choose_algorithm(model_backend *backend, cuda_product_plan *plan)
@@ -160,6 +178,7 @@ static io_status choose_algorithm(model_backend *backend, cuda_product_plan *pla
     const product_key *key = &plan->key;
     cublasLtMatmulPreference_t preference = NULL;
     cublasLtMatmulHeuristicResult_t found;
+    char text[CHOICE_BYTES];
     int n = 0;
 
     CUBLAS_TRY(cublasLtMatmulPreferenceCreate(&preference));
@@ -174,7 +193,8 @@ static io_status choose_algorithm(model_backend *backend, cuda_product_plan *pla
         goto done;
     }
     plan->algorithm = found.algo;
-    log_choice(plan);
+    describe_choice(plan, text);
+    io_log(IO_LOG_DEBUG, "%s", text);
 done:
     cublasLtMatmulPreferenceDestroy(preference);
     return status;

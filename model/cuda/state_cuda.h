@@ -63,6 +63,8 @@ io_status cuda_memory_create(model_backend *backend, size_t n_bytes, void **out)
 void cuda_memory_free(model_backend *backend, void **memory);
 io_status cuda_memory_upload(model_backend *backend, void *to, const void *host_from, size_t n_bytes);
 
+/* choices of the table. */
+io_status cuda_products_list(model_backend *backend, char **out);
 /* Forgets the plans of products. */
 void cuda_products_free(model_backend *backend);
 

@@ -123,6 +123,15 @@ class Memory(unittest.TestCase):
         self.assertRegex(words, r"GPU memory: about \d+ MB per rank, beside what CUDA itself takes")
         self.assertRegex(words, r"\nmemory: about \d+ MB per rank")
 
+    def test_run_json_names_the_algorithms(self):
+        done = segment("one", "named", "-q")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(os.path.join(FOLDER, "named", "run.json"), encoding="utf-8") as file:
+            algorithms = json.load(file)["algorithms"]
+        self.assertGreater(len(algorithms), 10)
+        self.assertEqual(len([line for line in algorithms if not re.match(r"product \d+ x \d+ x \d+.*: algorithm -?\d+, tile \d+, stages \d+$", line)]), 0)
+        self.assertTrue(any(line.startswith("product 256 x 96 x 32, f32 to f32") for line in algorithms), algorithms)  # qkv: 16 slices of 16 tokens
+
 
 if __name__ == "__main__":
     unittest.main()
