@@ -2,6 +2,7 @@
  * no MPI; run it under the same affinity as the real thing. */
 #include "jobs/bench.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,7 +135,7 @@ void job_bench_fill(float *images, size_t n)
     }
 }
 
-static io_status measure(const bench_options *options, model_sam *network, bench_result *result)
+static io_status measure(const bench_options *options, model_sam *network, bool is_traced_elsewhere, bench_result *result)
 {
     io_status status = IO_OK;
     float *images = NULL;
@@ -152,12 +153,12 @@ static io_status measure(const bench_options *options, model_sam *network, bench
         result->seconds[result->n_repeats++] = (job_time_now() - start) / options->batch;
     }
     job_bench_sort(result);
+    if (is_traced_elsewhere) goto done;
     model_sam_set_trace(network, job_bench_add, result); /* apart: tracing waits after every operation */
     IO_TRY_GOTO(status, done, model_sam_segment(network, images, options->batch, labels));
     IO_TRY_GOTO(status, done, model_sam_segment(network, images, options->batch, labels));
     result->n_traced = 2 * (int64_t)options->batch;
     model_sam_set_trace(network, NULL, NULL);
-    qsort(result->operations, (size_t)result->n_operations, sizeof *result->operations, compare_operations);
 done:
     io_free(&labels);
     io_free(&images);
@@ -208,8 +209,9 @@ static io_status bench_segment(const bench_options *options, model_device *devic
     io_tensors_free(adapter);
     io_tensors_free(sam);
     job_bench_forget_peak();
-    IO_TRY_GOTO(status, done, measure(options, network, result));
+    IO_TRY_GOTO(status, done, measure(options, network, model_flow_is_offered(device), result));
     if (model_flow_is_offered(device)) IO_TRY_GOTO(status, done, job_bench_flow(options, device, network, result));
+    qsort(result->operations, (size_t)result->n_operations, sizeof *result->operations, compare_operations);
 done:
     model_sam_free(&network);
     return status;
@@ -262,10 +264,18 @@ static double find_share(const bench_result *result)
     return result->peak_gflops > 0 ? result->flop / result->seconds[0] / 1e9 / result->peak_gflops : 0;
 }
 
+/* The decoder and the neck's first product stay in f32 in every precision. */
+static double find_peak(const bench_result *result, const bench_operation *o)
+{
+    const bool is_f32 = !strncmp(o->name, "decoder", 7) || !strcmp(o->name, "neck_1x1");
+
+    return is_f32 && result->peak_f32_gflops > 0 ? result->peak_f32_gflops : result->peak_gflops;
+}
+
 /* Of the ceiling that is nearer: of arithmetic, or of memory where that was measured. */
 static double find_ceiling_share(const bench_result *result, const bench_operation *o)
 {
-    const double flop_share = result->peak_gflops > 0 ? o->flop / o->seconds / 1e9 / result->peak_gflops : 0;
+    const double peak = find_peak(result, o), flop_share = peak > 0 ? o->flop / o->seconds / 1e9 / peak : 0;
     const double byte_share = result->peak_gb_per_s > 0 ? o->bytes / o->seconds / 1e9 / result->peak_gb_per_s : 0;
 
     if (!(o->seconds > 0)) return 0;
@@ -287,12 +297,12 @@ static void print_words(const bench_options *options, const bench_result *result
     if (result->slices_per_s > 0)
         printf("%.1f slices per second end to end; measured ceiling of memory %.0f GB/s\n", result->slices_per_s, result->peak_gb_per_s);
     printf("weights packed in %.2f s, peak memory %.0f MB\n\n", result->load_s, result->peak_mb);
-    printf("%-24s %8s %12s %10s %10s %12s\n", "operation", "calls", "ms / slice", "GFLOP/s", "GB/s", "of ceiling");
+    printf("%-20s %6s %10s %9s %9s %10s %9s %11s\n", "operation", "calls", "ms / slice", "GFLOP", "MB", "GFLOP/s", "GB/s", "of ceiling");
     for (int i = 0; i < result->n_operations; i++) {
         const bench_operation *o = &result->operations[i];
-        printf("%-24s %8lld %12.3f %10.1f %10.1f %10.0f %%\n", o->name, (long long)(o->calls / 2),
-               1e3 * o->seconds / (double)result->n_traced, o->seconds > 0 ? o->flop / o->seconds / 1e9 : 0,
-               o->seconds > 0 ? o->bytes / o->seconds / 1e9 : 0, 100 * find_ceiling_share(result, o));
+        const double n = (double)result->n_traced, s = o->seconds > 0 ? o->seconds : INFINITY;
+        printf("%-20s %6lld %10.3f %9.3f %9.2f %10.1f %9.1f %9.0f %%\n", o->name, (long long)(o->calls / 2), 1e3 * o->seconds / n,
+               o->flop / n / 1e9, o->bytes / n / 1e6, o->flop / s / 1e9, o->bytes / s / 1e9, 100 * find_ceiling_share(result, o));
     }
 }
 
@@ -308,6 +318,8 @@ static io_status add_operations(const bench_result *result, io_json *root)
         IO_TRY_GOTO(status, done, io_json_put_text(entry, "name", o->name));
         IO_TRY_GOTO(status, done, io_json_put_number(entry, "calls", (double)(o->calls / 2)));
         IO_TRY_GOTO(status, done, io_json_put_number(entry, "seconds_per_slice", o->seconds / (double)result->n_traced));
+        IO_TRY_GOTO(status, done, io_json_put_number(entry, "gflop_per_slice", o->flop / (double)result->n_traced / 1e9));
+        IO_TRY_GOTO(status, done, io_json_put_number(entry, "mb_per_slice", o->bytes / (double)result->n_traced / 1e6));
         IO_TRY_GOTO(status, done, io_json_put_number(entry, "gflops", o->seconds > 0 ? o->flop / o->seconds / 1e9 : 0));
         IO_TRY_GOTO(status, done, io_json_put_number(entry, "gb_per_s", o->seconds > 0 ? o->bytes / o->seconds / 1e9 : 0));
         IO_TRY_GOTO(status, done, io_json_put_number(entry, "share_of_ceiling", find_ceiling_share(result, o)));
@@ -333,6 +345,7 @@ static io_status add_settings(const bench_options *options, const bench_result *
     IO_TRY(io_json_put_number(root, "gflops", result->flop / result->seconds[0] / 1e9));
     IO_TRY(io_json_put_number(root, "peak_gflops", result->peak_gflops));
     IO_TRY(io_json_put_number(root, "share_of_peak", find_share(result)));
+    if (result->peak_f32_gflops > 0) IO_TRY(io_json_put_number(root, "peak_f32_gflops", result->peak_f32_gflops));
     if (result->peak_gb_per_s > 0) IO_TRY(io_json_put_number(root, "peak_gb_per_s", result->peak_gb_per_s));
     if (result->slices_per_s > 0) IO_TRY(io_json_put_number(root, "slices_per_second", result->slices_per_s));
     IO_TRY(io_json_put_number(root, "load_seconds", result->load_s));

@@ -39,6 +39,7 @@ typedef struct bench_result {
     double load_s, peak_gflops, peak_mb, flop;
     double peak_gb_per_s, slices_per_s; /* of a device that makes images itself, end to end; else 0 */
     double *peer_seconds;               /* [n_repeats] per image, ascending; owned; NULL without a peer */
+    double peak_f32_gflops;             /* of such a device in bf16 or tf32: of products that stay in f32; else 0 */
     double summed_bytes, kept_bytes;    /* training: what ranks sum in a step, activations kept for one slice */
     char network[32];
     char device[160];
@@ -55,9 +56,9 @@ void job_bench_sort(bench_result *result);
 void job_bench_forget_peak(void);
 double job_bench_median(const double *seconds, int n);
 
-/* bench_device.c: the best rate of a product of this network's largest kind, and of an operation that memory bounds. */
+/* bench_device.c: the best rate of a product of this network's largest kind, of the same in f32, and of an operation that memory bounds. */
 io_status job_bench_ceilings(model_device *device, const model_config *config, bench_result *result);
-/* Raw slices of 512 x 512 in, labels out, batch after batch, where the device makes the images. */
+/* Raw slices of the image's size in, labels out, batch after batch, where the device makes the images; then two batches under the trace. */
 io_status job_bench_flow(const bench_options *options, model_device *device, model_sam *network, bench_result *result);
 
 /* bench_peer.c: starts the command and waits until it is ready; a turn is one image. */

@@ -11,15 +11,16 @@
 #include "pipeline/slices.h"
 
 enum {
-    CT_SIDE = 512,     /* pixels of the raw slices */
     PRODUCT_RUNS = 10, /* long enough for the clock to settle, short enough to wait for */
     COPY_RUNS = 20,
-    MIN_BATCHES = 32 /* end to end */
+    BATCHES_PER_REPEAT = 4, /* end to end */
+    TRACED_BATCHES = 2
 };
 
 /* What the ceilings are measured on: one product of the network's largest kind, and one sum that memory alone bounds. */
 typedef struct ceiling_job {
     model_device *device;
+    model_type type; /* of the product */
     int M, N;
     void *in, *out, *other;
     model_matrix *weight;
@@ -35,7 +36,7 @@ static io_status create_job(const model_config *config, ceiling_job *job)
     job->M = ops->slices_per_pass * G * G;
     job->N = 4 * config->width;
     IO_TRY(io_alloc((size_t)job->N * (size_t)job->N, sizeof *zeros, (void **)&zeros));
-    status = ops->matrix_create(job->device->backend, job->N, job->N, zeros, job->device->type, &job->weight);
+    status = ops->matrix_create(job->device->backend, job->N, job->N, zeros, job->type, &job->weight);
     io_free(&zeros);
     IO_TRY(status);
     IO_TRY(ops->memory_create(job->device->backend, (size_t)job->M * (size_t)job->N * sizeof(float), &job->in));
@@ -55,7 +56,7 @@ static void free_job(ceiling_job *job)
 
 static io_status multiply(const ceiling_job *job)
 {
-    const model_rows in = {job->in, job->N, job->device->type}, out = {job->out, job->N, job->device->type};
+    const model_rows in = {job->in, job->N, job->type}, out = {job->out, job->N, job->type};
 
     return job->device->ops->linear_forward(job->device->backend, out, in, job->weight, NULL, MODEL_STORE, job->M);
 }
@@ -81,20 +82,27 @@ static io_status time_runs(const ceiling_job *job, io_status (*run)(const ceilin
     return IO_OK;
 }
 
-io_status job_bench_ceilings(model_device *device, const model_config *config, bench_result *result)
+static io_status measure_ceilings(model_device *device, const model_config *config, model_type type, double *gflops, double *gb_per_s)
 {
     io_status status = IO_OK;
-    ceiling_job job = {.device = device};
+    ceiling_job job = {.device = device, .type = type};
     double product_s, sum_s;
 
     IO_TRY_GOTO(status, done, create_job(config, &job));
     IO_TRY_GOTO(status, done, time_runs(&job, multiply, PRODUCT_RUNS, &product_s));
     IO_TRY_GOTO(status, done, time_runs(&job, add, COPY_RUNS, &sum_s));
-    result->peak_gflops = 2e-9 * job.M * (double)job.N * job.N / product_s;
-    result->peak_gb_per_s = 1e-9 * 3 * sizeof(float) * job.M * (double)job.N / sum_s;
+    *gflops = 2e-9 * job.M * (double)job.N * job.N / product_s;
+    *gb_per_s = 1e-9 * 3 * sizeof(float) * job.M * (double)job.N / sum_s;
 done:
     free_job(&job);
     return status;
+}
+
+io_status job_bench_ceilings(model_device *device, const model_config *config, bench_result *result)
+{
+    IO_TRY(measure_ceilings(device, config, device->type, &result->peak_gflops, &result->peak_gb_per_s));
+    if (device->type == MODEL_F32) return IO_OK;
+    return measure_ceilings(device, config, MODEL_F32, &result->peak_f32_gflops, &result->peak_gb_per_s);
 }
 
 /* ---- end to end */
@@ -107,17 +115,17 @@ typedef struct flow_job {
     void *raw[MODEL_LANES]; /* pinned [batch][rows][cols] */
 } flow_job;
 
-static io_status create_volume(int n_slices, io_volume *volume)
+static io_status create_volume(int side, int n_slices, io_volume *volume)
 {
-    const int64_t dims[3] = {CT_SIDE, CT_SIDE, n_slices};
+    const int64_t dims[3] = {side, side, n_slices};
     const double spacing_mm[3] = {0.75, 0.75, 5}, origin_mm[3] = {0, 0, 0};
 
-    *volume = (io_volume){.datatype = IO_INT16, .slope = 1, .n_voxels = (int64_t)CT_SIDE * CT_SIDE * n_slices};
+    *volume = (io_volume){.datatype = IO_INT16, .slope = 1, .n_voxels = (int64_t)side * side * n_slices};
     io_grid_create_plain(dims, spacing_mm, origin_mm, &volume->grid);
     return io_alloc((size_t)volume->n_voxels, sizeof(int16_t), &volume->voxels);
 }
 
-static io_status create_flow(model_sam *network, int image_size, flow_job *job)
+static io_status create_flow(model_sam *network, int side, flow_job *job)
 {
     const int batch = model_flow_batch(job->device);
     model_slicing slicing;
@@ -125,11 +133,11 @@ static io_status create_flow(model_sam *network, int image_size, flow_job *job)
     pipe_options options;
 
     pipe_options_default(&options);
-    options.image_size = image_size;
-    IO_TRY(create_volume(batch, &job->volume));
+    options.image_size = side;
+    IO_TRY(create_volume(side, batch, &job->volume));
     IO_TRY(pipe_slices_create(&job->volume, &options, &job->slices));
     pipe_slices_slicing(job->slices, &slicing);
-    IO_TRY(pipe_slices_room(&options, pipe_slices_raw_bytes(job->slices), (size_t)CT_SIDE * CT_SIDE, CT_SIDE, &room));
+    IO_TRY(pipe_slices_room(&options, pipe_slices_raw_bytes(job->slices), (size_t)side * (size_t)side, (size_t)side, &room));
     IO_TRY(model_flow_create(job->device, network, 1, &room, &job->flow));
     IO_TRY(model_flow_volume(job->flow, &slicing));
     for (int i = 0; i < MODEL_LANES; i++) {
@@ -161,9 +169,21 @@ static io_status run_batches(flow_job *job, int n_batches)
     return IO_OK;
 }
 
+/* The trace waits after every operation, so it comes apart from the measurement. */
+static io_status trace_batches(flow_job *job, model_sam *network, bench_result *result)
+{
+    io_status status;
+
+    model_sam_set_trace(network, job_bench_add, result);
+    status = run_batches(job, TRACED_BATCHES);
+    model_sam_set_trace(network, NULL, NULL);
+    result->n_traced = (int64_t)TRACED_BATCHES * model_flow_batch(job->device);
+    return status;
+}
+
 io_status job_bench_flow(const bench_options *options, model_device *device, model_sam *network, bench_result *result)
 {
-    const int n_batches = options->n_repeats > MIN_BATCHES ? options->n_repeats : MIN_BATCHES;
+    const int n_batches = options->n_repeats * BATCHES_PER_REPEAT;
     io_status status = IO_OK;
     flow_job job = {.device = device};
     double start;
@@ -173,6 +193,7 @@ io_status job_bench_flow(const bench_options *options, model_device *device, mod
     start = job_time_now();
     IO_TRY_GOTO(status, done, run_batches(&job, n_batches));
     result->slices_per_s = (double)n_batches * model_flow_batch(device) / (job_time_now() - start);
+    status = trace_batches(&job, network, result);
 done:
     free_flow(&job);
     return status;

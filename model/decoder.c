@@ -214,14 +214,19 @@ static io_status draw_masks(model_run *run, const model_decoder *decoder)
                                    get_slot(run, MODEL_SLOT_UP3), run->b, K, 16 * count_pixels(run), R / 8);
 }
 
+/* Bytes by formula: of what each operation reads and writes of the image's side, N rows of R and I numbers; the tokens are few. */
 io_status model_decoder_forward(model_run *run, const model_decoder *decoder, bool with_iou)
 {
     const model_config *config = run->config;
-    const double R = config->decoder_width, N = (double)run->b * count_pixels(run);
+    const double R = config->decoder_width, I = config->decoder_inner, K = config->n_channels, N = (double)run->b * count_pixels(run);
+    const double up_flop = 3 * N * R * R, mlp = 2 * R * R + R * R / 8, mask_flop = 2 * K * (run->b * mlp + 2 * N * R);
 
     IO_TRY(run_transformer(run, decoder));
+    IO_TRY(model_run_trace(run, "decoder_transformer", run->b * model_flop_decoder(config) - up_flop - mask_flop,
+                           4.0 * N * (24 * R + 20 * I)));
     IO_TRY(upscale(run, decoder));
+    IO_TRY(model_run_trace(run, "decoder_upscaling", up_flop, 4.0 * (17 * N * R + 1.125 * R * R)));
     IO_TRY(draw_masks(run, decoder));
     if (with_iou) IO_TRY(run_mlp(run, &decoder->iou, 0, get_slot(run, MODEL_SLOT_IOU)));
-    return model_run_trace(run, "decoder", run->b * model_flop_decoder(config), 4.0 * (config->n_channels * 2.1 * R * R + 40 * N * R));
+    return model_run_trace(run, "decoder_masks", mask_flop, 4.0 * (K * mlp + 2 * N * R + 16 * N * K));
 }

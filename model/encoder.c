@@ -89,17 +89,22 @@ static io_status run_block(model_run *run, const model_encoder *encoder, int i)
 static io_status apply_neck(model_run *run, const model_encoder *encoder)
 {
     const model_config *config = run->config;
-    const int M = count_rows(run), G = config->image_size / config->patch, R = config->decoder_width;
+    const int M = count_rows(run), G = config->image_size / config->patch, C = config->width, R = config->decoder_width;
     const model_rows neck = get_slot(run, MODEL_SLOT_NECK), normed = get_slot(run, MODEL_SLOT_NECK_NORMED);
     const model_rows embedding = get_slot(run, MODEL_SLOT_EMBEDDING);
 
+    const double element = run->type == MODEL_BF16 ? 2 : 4, taps = 9.0 * R * R, flop = 2.0 * M * taps;
+
     IO_TRY(model_run_linear(run, neck, get_slot(run, MODEL_SLOT_STREAM), &encoder->neck0, MODEL_STORE, M));
+    IO_TRY(model_run_trace(run, "neck_1x1", run->b * model_flop_neck(config) - flop, 4.0 * (M * ((double)C + R) + (double)C * R)));
     IO_TRY(run->ops->layernorm_forward(run->backend, normed, neck, encoder->neck1.gamma, encoder->neck1.beta, norm_eps, M, R, MODEL_STORE));
+    IO_TRY(model_run_trace(run, "neck_norm", 8.0 * M * R, (4 + element) * M * R));
     IO_TRY(run->ops->conv3x3_forward(run->backend, neck, normed, encoder->neck2, run->b, G, R));
+    IO_TRY(model_run_trace(run, "neck_3x3", flop, element * (M * (double)R + taps) + 4.0 * M * R));
     IO_TRY(
         run->ops->layernorm_forward(run->backend, embedding, neck, encoder->neck3.gamma, encoder->neck3.beta, norm_eps, M, R, MODEL_STORE));
     IO_TRY(model_run_probe(run, "embedding", embedding, M / run->b, R, true));
-    return model_run_trace(run, "neck", run->b * model_flop_neck(config), 4.0 * (M * (config->width + 4.0 * R) + 10.0 * R * R));
+    return model_run_trace(run, "neck_norm", 8.0 * M * R, 8.0 * M * R);
 }
 
 io_status model_encoder_forward(model_run *run, const model_encoder *encoder)

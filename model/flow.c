@@ -19,6 +19,8 @@ struct model_flow {
     model_slicer *slicer;                 /* set to the volume under way */
     size_t raw_bytes, labels_bytes;       /* of a batch of it */
     size_t raw_capacity, labels_capacity; /* of each lane, taken once */
+    double images_flop, images_bytes;     /* of a batch, by formula */
+    double labels_taken;                  /* of a batch: labels of the network that some voxel takes */
     flow_lane lanes[MODEL_LANES];
     int first, n; /* lanes under way: first, first + 1, ... */
 };
@@ -99,6 +101,35 @@ size_t model_flow_estimate_bytes(const model_slicing_room *room, int label_bytes
     return (size_t)b * (MODEL_LANES * lane + STRIPS * room->n_strip) + TABLES * room->n_outputs;
 }
 
+/* One axis of a zoom, all its lines: the spline's filter in place, then four taps for each output. */
+static void count_axis(model_flow *flow, double n_in, double n_out, double n_lines, double out_bytes)
+{
+    flow->images_flop += n_lines * (6 * n_in + 7 * n_out);
+    flow->images_bytes += n_lines * (3 * sizeof(double) * n_in + out_bytes * n_out);
+}
+
+static void count_zoom(model_flow *flow, const model_zoom *zoom, bool is_last)
+{
+    if (!zoom) return;
+    count_axis(flow, zoom->rows.n_in, zoom->rows.n_out, zoom->cols.n_in, sizeof(double));
+    count_axis(flow, zoom->cols.n_in, zoom->cols.n_out, zoom->rows.n_out, is_last ? sizeof(float) : sizeof(double));
+}
+
+/* What making a batch's images and bringing its labels back computes and moves, for who watches. */
+static void count_work(model_flow *flow, const model_slicing *slicing)
+{
+    const double n_pixels = (double)slicing->rows * slicing->cols, S = slicing->image_size;
+    const bool is_zoomed = slicing->first || slicing->second;
+
+    flow->images_flop = 5 * n_pixels;
+    flow->images_bytes = n_pixels * ((double)model_voxel_bytes(slicing->voxel) + (is_zoomed ? sizeof(double) : sizeof(float)));
+    count_zoom(flow, slicing->first, !slicing->second);
+    count_zoom(flow, slicing->second, true);
+    flow->images_flop *= flow->b;
+    flow->images_bytes *= flow->b;
+    flow->labels_taken = flow->b * (slicing->rows < S ? slicing->rows : S) * (slicing->cols < S ? slicing->cols : S);
+}
+
 io_status model_flow_volume(model_flow *flow, const model_slicing *slicing)
 {
     size_t n_pixels;
@@ -113,7 +144,22 @@ io_status model_flow_volume(model_flow *flow, const model_slicing *slicing)
                        "slices of %d x %d pixels, %zu bytes for a batch and %zu for its labels; at the start of the run room was taken for "
                        "%zu and %zu: was the file replaced?",
                        slicing->cols, slicing->rows, flow->raw_bytes, flow->labels_bytes, flow->raw_capacity, flow->labels_capacity);
+    count_work(flow, slicing);
     return flow->ops->slicer_set(flow->backend, flow->slicer, slicing);
+}
+
+static io_status make_images(const model_flow *flow, const flow_lane *lane)
+{
+    IO_TRY(model_sam_pass_trace_start(flow->sam));
+    IO_TRY(flow->ops->images_forward(flow->backend, model_sam_pass_images(flow->sam), lane->raw, flow->slicer, flow->b));
+    return model_sam_pass_trace(flow->sam, "raw_to_image", flow->images_flop, flow->images_bytes);
+}
+
+/* Of the network's labels those are read that some voxel takes. */
+static io_status bring_labels_back(const model_flow *flow, const flow_lane *lane)
+{
+    IO_TRY(flow->ops->labels_back(flow->backend, lane->labels, model_sam_pass_labels(flow->sam), flow->slicer, flow->label_bytes, flow->b));
+    return model_sam_pass_trace(flow->sam, "labels_back", 0, (double)flow->labels_bytes + 2 * flow->labels_taken);
 }
 
 io_status model_flow_begin(model_flow *flow, const void *raw)
@@ -123,9 +169,9 @@ io_status model_flow_begin(model_flow *flow, const void *raw)
 
     if (flow->n == MODEL_LANES) return IO_FAIL(IO_ERR_ARGUMENT, "%d batches are under way; finish one first", flow->n);
     IO_TRY(flow->ops->upload_begin(flow->backend, lane, at->raw, raw, flow->raw_bytes));
-    IO_TRY(flow->ops->images_forward(flow->backend, model_sam_pass_images(flow->sam), at->raw, flow->slicer, flow->b));
+    IO_TRY(make_images(flow, at));
     IO_TRY(model_sam_pass(flow->sam));
-    IO_TRY(flow->ops->labels_back(flow->backend, at->labels, model_sam_pass_labels(flow->sam), flow->slicer, flow->label_bytes, flow->b));
+    IO_TRY(bring_labels_back(flow, at));
     IO_TRY(flow->ops->download_begin(flow->backend, lane, at->host_labels, at->labels, flow->labels_bytes));
     flow->n++;
     return IO_OK;

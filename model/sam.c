@@ -159,6 +159,16 @@ io_status model_sam_pass(model_sam *sam)
     return run->ops->graph_launch(run->backend, sam->graph);
 }
 
+io_status model_sam_pass_trace_start(model_sam *sam)
+{
+    return model_run_trace_start(&sam->run);
+}
+
+io_status model_sam_pass_trace(model_sam *sam, const char *operation, double flop, double bytes)
+{
+    return model_run_trace(&sam->run, operation, flop, bytes);
+}
+
 io_status model_sam_segment(model_sam *sam, const float *images, int B, uint16_t *labels)
 {
     const size_t area = (size_t)sam->config.image_size * (size_t)sam->config.image_size;

@@ -1,10 +1,14 @@
-"""What the program takes of a device's memory, says that it will take, and does where there is too little."""
+"""What the program takes of a device's memory, says that it will take, and does where there is too little; and `samed bench` on a device."""
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import unittest
+
+sys.path.insert(0, os.path.join(os.environ["SAMED_SOURCE"], "tests/cuda"))
+import roofline  # noqa: E402
 
 PROGRAM = os.environ["SAMED_PROGRAM"]
 FOLDER = os.path.abspath("cudahost.memory")
@@ -131,6 +135,39 @@ class Memory(unittest.TestCase):
         self.assertGreater(len(algorithms), 10)
         self.assertEqual(len([line for line in algorithms if not re.match(r"product \d+ x \d+ x \d+.*: algorithm -?\d+, tile \d+, stages \d+$", line)]), 0)
         self.assertTrue(any(line.startswith("product 256 x 96 x 32, f32 to f32") for line in algorithms), algorithms)  # qkv: 16 slices of 16 tokens
+
+
+class Bench(unittest.TestCase):
+    """Rows and columns; the numbers say nothing about a GPU."""
+
+    def check_bytes(self, rows, network):
+        """What surrounds the network, against the list whose bytes the emulator's counts are held against (test_traffic.py)."""
+        images, back = roofline.list_images(network), roofline.list_labels(network)[1]
+        for name, moved in (("raw_to_image", sum(step.read + step.written for step in images)), ("labels_back", back.read + back.written)):
+            self.assertAlmostEqual(rows[name]["mb_per_slice"] * 1e6 * network.batch, moved, delta=1e-6 * moved, msg=name)
+        flop = sum(step.flop for step in images)
+        self.assertAlmostEqual(rows["raw_to_image"]["gflop_per_slice"] * 1e9 * network.batch, flop, delta=1e-6 * flop)
+
+    def test_rows_of_a_device(self):
+        os.makedirs(FOLDER, exist_ok=True)
+        done = run("bench", "--vit", "tiny", "--image-size", "64", "--repeats", "1", "--json", "--device", "cuda", "--precision", "bf16")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = json.loads(done.stdout)
+        for key in ("peak_gflops", "peak_f32_gflops", "peak_gb_per_s", "slices_per_second"):
+            self.assertGreater(found[key], 0, key)
+        rows = {row["name"]: row for row in found["operations"]}
+        self.check_bytes(rows, roofline.Network(size=64, rows=64, cols=64))
+        for name in ("raw_to_image", "patch", "layernorm", "qkv", "attention_global", "attention_window", "proj", "lin1", "lin2", "neck_1x1",
+                     "neck_norm", "neck_3x3", "decoder_transformer", "decoder_upscaling", "decoder_masks", "labels", "labels_back"):
+            row = rows.pop(name)
+            self.assertGreater(row["seconds_per_slice"], 0, name)
+            self.assertGreater(row["mb_per_slice"], 0, name)
+            self.assertGreater(row["share_of_ceiling"], 0, name)
+            (self.assertEqual if name == "labels_back" else self.assertGreater)(row["gflop_per_slice"], 0, name)
+        self.assertEqual(rows, {})
+        network = sum(row["gflop_per_slice"] for row in found["operations"]
+                      if row["name"] in ("qkv", "proj", "lin1", "lin2", "patch") or row["name"].startswith(("attention", "decoder", "neck_1", "neck_3")))
+        self.assertAlmostEqual(network, found["gflop_per_slice"], delta=1e-9 * network)
 
 
 if __name__ == "__main__":

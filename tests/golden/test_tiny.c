@@ -250,11 +250,11 @@ static void test_refusals(void **state)
     io_tensors_free(&no_block);
 }
 
-/* What a watcher is told adds up to the network. */
+/* What a watcher is told adds up to the network; norms are reported, but are not part of the count that speeds are stated with. */
 static void add_flop(void *context, const char *operation, double seconds, double flop, double bytes)
 {
     assert_true(seconds >= 0 && bytes > 0);
-    *(double *)context += flop;
+    if (!strstr(operation, "norm")) *(double *)context += flop;
 }
 
 static void test_trace(void **state)
@@ -267,8 +267,7 @@ static void test_trace(void **state)
     float *logits = malloc(net.n_logits * sizeof *logits);
     model_sam_set_trace(net.sam, add_flop, &total);
     check_ok(model_sam_logits(net.sam, image, 1, logits, NULL));
-    /* layer norms are reported, but are not part of the count that speeds are stated with */
-    check_near(total - 2.0 * net.config.depth * 8 * 64 * 32, model_sam_flop(&net.config), 1);
+    check_near(total, model_sam_flop(&net.config), 1);
     free(logits);
     free(image);
     close_network(&net);
