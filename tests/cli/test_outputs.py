@@ -277,8 +277,11 @@ class Options(unittest.TestCase):
         process = samed.segment(self.folder, samed.path("options.cuda"), "--device", "cuda", images=self.images)
         if process.returncode == 0:
             return  # a build with the CUDA backend, on a machine with a GPU
-        self.assertIn("cuda", process.stderr.lower())
         self.assertIn(process.returncode, (1, 2))
+        said = [line for line in process.stderr.splitlines() if "error:" in line]
+        self.assertEqual(len(said), 1, process.stderr)
+        self.assertRegex(said[0], r"^samed: error: (the CUDA plug-in libsamed_cuda.so is neither beside the program .*|no NVIDIA driver on this "
+                                  r"machine .*|no CUDA device is visible .*)use --device cpu$")
 
     def test_bf16(self):
         out = samed.path("options.bf16")
