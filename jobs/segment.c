@@ -119,6 +119,14 @@ static void hurry(void *argument)
     job_lock_remove(run->lock);
 }
 
+/* Room on a GPU and pinned memory are taken for the largest slices of all: a single header may ask for too much. */
+static io_status name_largest(const segment_run *run, io_status status)
+{
+    if (status != IO_ERR_MEMORY || !model_flow_is_offered(run->weights.device)) return status;
+    return io_fail_context(status, "the largest slices are those of case %s",
+                           run->plan.manifest->cases[job_segment_largest_case(&run->plan)].id);
+}
+
 /* Collective: rank 0's device decides how cases are cut, the same way on all ranks. */
 static job_cutting agree_on_cutting(const segment_run *run)
 {
@@ -143,14 +151,14 @@ static io_status start(segment_run *run, bool is_identified)
     IO_TRY(job_device_check_shared(&run->world, run->weights.device->identity, run->options->share_gpu));
     choose_batch(run);
     cutting = agree_on_cutting(run);
-    status = start_rank(run, &cutting);
+    status = name_largest(run, start_rank(run, &cutting));
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     events.context = run->report;
     if (run->report) note_first_parts(run);
     if (run->report) job_stop_watch(hurry, run);
     IO_TRY(job_segment_gather_create(run, &run->gather));
     IO_TRY(job_post_create(&run->world, run->queue, &events, &run->post));
-    status = job_segment_weights_pack(&run->weights, run->outputs.label_bytes, &run->room);
+    status = name_largest(run, job_segment_weights_pack(&run->weights, run->outputs.label_bytes, &run->room));
     if (!job_all_ok(&run->world, &status, NULL)) return status;
     if (!is_identified) IO_TRY(job_segment_weights_identify(&run->world, &run->weights));
     return job_selfcheck_report(&run->world, &run->share, run->weights.device->description);

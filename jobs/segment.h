@@ -164,6 +164,8 @@ job_cutting job_segment_cutting(const job_segment_options *options, int n_ranks,
 double job_segment_guess_slice_s(bool is_gpu);
 /* What the largest slices of all cases take. */
 io_status job_segment_room(const segment_plan *plan, const pipe_options *options, model_slicing_room *out);
+/* The case whose slices have the most pixels. */
+size_t job_segment_largest_case(const segment_plan *plan);
 /* Batches of slices that are made ahead. */
 int job_segment_batches_ahead(int batch);
 /* Bytes of the machine's memory that a rank needs at most: the network on CPUs, the batches made ahead, its cases. */

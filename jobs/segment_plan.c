@@ -127,6 +127,15 @@ io_status job_segment_room(const segment_plan *plan, const pipe_options *options
     return pipe_slices_room(options, n_bytes, n_pixels, side, out);
 }
 
+size_t job_segment_largest_case(const segment_plan *plan)
+{
+    size_t largest = 0;
+
+    for (size_t i = 1; i < plan->manifest->n_cases; i++)
+        if (plan->n_voxels[i] / plan->n_slices[i] > plan->n_voxels[largest] / plan->n_slices[largest]) largest = i;
+    return largest;
+}
+
 io_status job_segment_plan_redo_before(const job_comm *world, const char *file, segment_plan *plan)
 {
     io_status status = IO_OK;

@@ -76,8 +76,8 @@ class Memory(unittest.TestCase):
         self.assertEqual(done.returncode, 1, done.stderr)
         errors = list_errors(done)
         self.assertEqual(len(errors), 1, done.stderr)
-        found = re.search(r"about (\d+) MB are needed for the network and passes of 16 slices, (\d+) MB of them for the largest raw slices; "
-                          r"cudahost.* has (\d+) MB left", errors[0])
+        found = re.search(r"the largest slices are those of case case_0000_0000: about (\d+) MB are needed for the network and passes of 16 "
+                          r"slices, (\d+) MB of them for the largest raw slices; cudahost.* has (\d+) MB left", errors[0])
         self.assertTrue(found, errors[0])
         needed, slices, left = map(int, found.groups())
         self.assertGreater(needed, left)
