@@ -13,7 +13,8 @@ build() {
     local werror=OFF
     [ "${CI:-}" != true ] || werror=ON
     printf '== build/%s\n' "$1"
-    # nvcc takes longer than all tests together: SAMED_CUDA=AUTO tests/run.sh builds the plug-in too.
+    # For all architectures nvcc takes longer than all tests together; cuda.compile takes one of them. SAMED_CUDA=AUTO tests/run.sh builds the
+    # plug-in too.
     cmake --preset "$1" -DSAMED_WERROR=$werror -DSAMED_CUDA="${SAMED_CUDA:-OFF}" >/dev/null
     cmake --build --preset "$1" -- --quiet
 }
