@@ -254,5 +254,10 @@ const op_case op_cases[] = {
     {"loss, absent classes", run_loss, {5, 3}, MODEL_STORE},
     {"AdamW", run_update, {4103, 0}, MODEL_STORE},
     {"SGD with momentum", run_update, {101, 1}, MODEL_STORE},
+    {"exact sums, several blocks", run_exact, {1031, 3}, MODEL_STORE},
+    {"exact sums, one value", run_exact, {1, 1}, MODEL_STORE},
+    {"memory, several pieces", run_memory, {3300007}, MODEL_STORE},
+    {"memory, one number", run_memory, {1}, MODEL_STORE},
+    {"graph, recorded work again", run_replayed, {2, 4, 3, 2, 16, 24}, MODEL_STORE},
 };
 const int n_op_cases = sizeof op_cases / sizeof *op_cases;
