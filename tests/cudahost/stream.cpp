@@ -59,6 +59,16 @@ void drain_all()
         while (run_next(stream)) continue;
 }
 
+/* In random order a stream may run ahead of the others, as far as it can: work that waits for no event is not kept back by others. */
+static void run_ahead()
+{
+    std::mt19937 &numbers = random_numbers();
+    const cudaStream_t stream = streams[numbers() % streams.size()];
+
+    if (numbers() % 4 != 0) return;
+    for (unsigned n = 1 + numbers() % 8; n > 0 && run_next(stream); n--) continue;
+}
+
 /* The default stream waits for all others, and they for it. */
 void enqueue(cudaStream_t stream, work item)
 {
@@ -69,10 +79,9 @@ void enqueue(cudaStream_t stream, work item)
     }
     demand_stream(stream);
     if (is_capturing(stream)) return capture_item(stream, std::move(item));
-    if (options().is_late)
-        stream->queue.push_back(std::move(item));
-    else
-        run_now(item);
+    if (!options().is_late) return run_now(item);
+    stream->queue.push_back(std::move(item));
+    if (options().how == order::random) run_ahead();
 }
 
 static bool is_valid(const dim3 &grid, const dim3 &block)

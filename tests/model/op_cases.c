@@ -258,6 +258,7 @@ const op_case op_cases[] = {
     {"exact sums, one value", run_exact, {1, 1}, MODEL_STORE},
     {"memory, several pieces", run_memory, {3300007}, MODEL_STORE},
     {"memory, one number", run_memory, {1}, MODEL_STORE},
+    {"lanes, twice in a row", run_lanes, {7, 37, 24}, MODEL_STORE},
     {"graph, recorded work again", run_replayed, {2, 4, 3, 2, 16, 24}, MODEL_STORE},
 };
 const int n_op_cases = sizeof op_cases / sizeof *op_cases;

@@ -32,10 +32,11 @@ void run_attention_nan(const model_device *device, const op_case *self);
 void run_attention_refused(const model_device *device, const op_case *self);
 void run_recorded(const model_device *device, const op_case *self);
 
-/* Cases of memory, recorded operations and exact sums, in op_memory.c. */
+/* Cases of memory, recorded operations, exact sums and lanes, in op_memory.c. */
 void run_memory(const model_device *device, const op_case *self);
 void run_replayed(const model_device *device, const op_case *self);
 void run_exact(const model_device *device, const op_case *self);
+void run_lanes(const model_device *device, const op_case *self);
 
 /* Cases of the gradients, in op_backward.c. */
 void run_linear_backward(const model_device *device, const op_case *self);

@@ -1,5 +1,5 @@
-/* Cases of what a backend keeps and moves: memory longer than any buffer on the way, operations that are recorded and run again, and
- * gradients into exact sums. */
+/* Cases of what a backend keeps and moves: memory longer than any buffer on the way, operations that are recorded and run again, gradients
+ * into exact sums, and lanes, whose copies run beside the computing. */
 #include "tests/model/op_cases.h"
 
 #include <math.h>
@@ -203,4 +203,67 @@ void run_exact(const model_device *device, const op_case *self)
 done:
     free(expected);
     free(found);
+}
+
+/* What one lane carries: two batches, one after the other in the same memory on the device. */
+typedef struct lane_use {
+    float *raw, *made[2]; /* [n], the device's */
+    float *from[2];       /* [n], pinned */
+    float *to[2];         /* [n], pinned: twice from */
+} lane_use;
+
+/* raw is the last to be made, so that nothing but memory_create itself waits for its zeros. */
+static void make_lane(const model_device *device, lane_use *use, size_t n)
+{
+    for (int i = 0; i < 2; i++) {
+        check_ok(device->ops->host_create(device->backend, n * sizeof(float), (void **)&use->from[i]));
+        check_ok(device->ops->host_create(device->backend, n * sizeof(float), (void **)&use->to[i]));
+        for (size_t j = 0; j < n; j++) use->from[i][j] = (float)op_random();
+        memset(use->to[i], 0, n * sizeof(float));
+        check_ok(device->ops->memory_create(device->backend, n * sizeof(float), (void **)&use->made[i]));
+    }
+    check_ok(device->ops->memory_create(device->backend, n * sizeof(float), (void **)&use->raw));
+}
+
+static void free_lane(const model_device *device, lane_use *use)
+{
+    device->ops->memory_free(device->backend, (void **)&use->raw);
+    for (int i = 0; i < 2; i++) {
+        device->ops->memory_free(device->backend, (void **)&use->made[i]);
+        device->ops->host_free(device->backend, (void **)&use->from[i]);
+        device->ops->host_free(device->backend, (void **)&use->to[i]);
+    }
+}
+
+/* The second batch goes up while the first one may not be computed yet: its upload must wait for that by itself. Where is_synced, sync
+ * alone is waited with, which covers what the lanes do. */
+static void use_lane(const model_device *device, lane_use *use, int lane, int M, int C, bool is_synced)
+{
+    const model_ops *ops = device->ops;
+    const size_t n_bytes = (size_t)(M * C) * sizeof(float);
+    const model_rows raw = {use->raw, C, MODEL_F32};
+
+    for (int i = 0; i < 2; i++) {
+        check_ok(ops->upload_begin(device->backend, lane, use->raw, use->from[i], n_bytes));
+        check_ok(ops->add_forward(device->backend, (model_rows){use->made[i], C, MODEL_F32}, raw, raw, M, C, M));
+        check_ok(ops->download_begin(device->backend, lane, use->to[i], use->made[i], n_bytes));
+    }
+    check_ok(is_synced ? ops->sync(device->backend) : ops->lane_finish(device->backend, lane));
+}
+
+/* Again and again, since what runs ahead of what is a matter of chance. */
+void run_lanes(const model_device *device, const op_case *self)
+{
+    const int M = self->sizes[0], C = self->sizes[1], n_rounds = self->sizes[2];
+
+    if (!device->ops->upload_begin) return; /* the CPU has no lanes */
+    for (int round = 0; round < n_rounds; round++) {
+        lane_use use;
+
+        make_lane(device, &use, (size_t)(M * C));
+        use_lane(device, &use, round % MODEL_LANES, M, C, round % 3 == 0);
+        for (int i = 0; i < 2; i++)
+            for (int j = 0; j < M * C; j++) check_near(use.to[i][j], 2 * use.from[i][j], 0);
+        free_lane(device, &use);
+    }
 }
