@@ -4,8 +4,8 @@
 Usage: roofline.py                 prints the table of model/cuda/README.md
        roofline.py --check FILE    ends with 1 where FILE does not hold that table, line for line
 
-list_steps() is the one list: model/encoder.c, model/decoder.c and model/sam.c issue these operations in this order. test_traffic.py holds
-its bytes against what the emulator counts, kernel by kernel, and its operations against the program's own formulas; here the same list is
+list_steps() is the one list: model/encoder.c, model/decoder.c and model/sam.c issue these operations in this order; list_training() is that
+of a step of training, without products. test_traffic.py holds their bytes against what the emulator counts, kernel by kernel, and its operations against the program's own formulas; here the same list is
 taken at the size of ViT-B. Bytes are distinct ones: what must come from memory and go there once, were every cache empty between kernels.
 """
 import dataclasses
@@ -208,6 +208,152 @@ def list_labels(n):
 
 def list_steps(n):
     return list_images(n) + list_encoder(n) + list_decoder(n) + list_labels(n)
+
+
+# ---- one step of training on one slice (model/train.c), the kernels without cuBLASLt's products
+
+TRAINING, HEADS = "training", 8  # HEADS: of the decoder
+
+
+def round_rows(n, M, C):
+    """What enters a frozen product in bf16."""
+    return [Step(TRAINING, "activation_kernel", M * C * 4, M * C * 2)] if n.element == 2 else []
+
+
+def activation_back(M, C, element=4):
+    """element: of what the activation was applied to, and of its gradient."""
+    return Step(TRAINING, "activation_backward_kernel", 2 * M * C * element, M * C * element)
+
+
+def column_sums(M, C):
+    """Chunks of 128 rows, then the chunks, added to what is there."""
+    partial = -(-M // 128) * C * 4
+    return [Step(TRAINING, "column_sums_kernel", M * C * 4, partial), Step(TRAINING, "column_sums_join_kernel", partial + C * 4, C * 4)]
+
+
+def norm_back(M, C, is_sum=False, has_weights=False):
+    """Chunks of 32 rows for gamma and beta, then the chunks; then the rows."""
+    partial, steps = -(-M // 32) * 2 * C * 4, []
+    if has_weights:
+        steps = [Step(TRAINING, "norm_weights_kernel", 2 * M * C * 4, partial),
+                 Step(TRAINING, "norm_weights_join_kernel", partial + 2 * C * 4, 2 * C * 4)]
+    return steps + [Step(TRAINING, "norm_held_kernel", (3 if is_sum else 2) * M * C * 4, M * C * 4, C * 4)]
+
+
+def neighbours(n, element):
+    M = n.batch * (n.size // n.patch) ** 2
+    return Step(TRAINING, "neighbours_kernel", M * n.neck * element, 9 * M * n.neck * element)
+
+
+def count_padded(n, side):
+    """Bytes that the gradient of queries reads once more of a head where windows are cut: each query's dout . out and, of its terms, those
+    that padded keys meet (attention_backward.cu, add_padding)."""
+    total = 0
+    for h, w in list_windows(n.size // n.patch, side):
+        lines, lanes = (w, h) if w * -(-h // 16) < h * -(-w // 16) else (h, w)
+        terms = (side - lines + side if lines < side else 0) + (lines + side - lanes if lanes < side else 0)
+        total += h * w * 4 * (1 + min(terms, 2 * side)) if (h, w) != (side, side) else 0
+    return total
+
+
+def attention_training(n, is_global, is_back):
+    """Forward with the logsumexp for the way back and outputs in f32; or the two kernels of the gradient."""
+    G, D = n.size // n.patch, n.width // n.heads
+    side, M = G if is_global else n.window, n.batch * G * G
+    forward = attention(n, is_global)
+    logs, outputs, saved = M * n.heads * 4, M * n.width * 4, M * n.heads * 2 * side * 4
+    if not is_back:
+        return [dataclasses.replace(forward, written=outputs + logs)]
+    is_cut = any(window != (side, side) for window in list_windows(G, side))
+    head_pad = 32 if D <= 32 else 64 if D <= 64 else 80
+    constant = (2 * (2 * side - 1) + n.heads) * head_pad * n.element + (n.heads * (D * n.element + count_padded(n, side)) if is_cut else 0)
+    return [Step(TRAINING, "attention_dq_kernel", forward.read + 2 * outputs + logs, outputs + logs + saved, constant),
+            Step(TRAINING, "attention_dkv_kernel", forward.read + outputs + 2 * logs + saved, 2 * outputs)]
+
+
+def list_encoder_training(n):
+    G, C, R, P, e = n.size // n.patch, n.width, n.neck, n.patch, n.element
+    M = n.batch * G * G
+    sum_rows = add(TRAINING, M, C, M)
+    steps = [Step(TRAINING, "patches_kernel", n.size ** 2 * 4, M * P * P * 4)] + round_rows(n, M, P * P) + [sum_rows]
+    for i in range(n.depth):
+        steps += [layernorm(TRAINING, M, C, 4)] + round_rows(n, M, C) + round_rows(n, M, 3 * C)
+        steps += attention_training(n, i in n.globals, False) + round_rows(n, M, C) + [sum_rows, layernorm(TRAINING, M, C, e)]
+        if e == 2:
+            steps.append(Step(TRAINING, "round_kernel", 0, 4 * C * 2, 4 * C * 4))
+        steps += [Step(TRAINING, "activation_kernel", M * 4 * C * e, M * 4 * C * e), sum_rows]
+    return steps + [layernorm(TRAINING, M, R, 4), neighbours(n, 4), layernorm(TRAINING, M, R, 4)]
+
+
+def list_encoder_back(n):
+    C, R, M = n.width, n.neck, n.batch * (n.size // n.patch) ** 2
+    steps = norm_back(M, R) + [neighbours(n, 4)] + norm_back(M, R)
+    for i in reversed(range(n.depth)):
+        steps += round_rows(n, M, C) + [activation_back(M, 4 * C, n.element)] + norm_back(M, C, True)
+        steps += round_rows(n, M, C) + attention_training(n, i in n.globals, True) + [layernorm(TRAINING, M, C, 4)]
+        steps += round_rows(n, M, 3 * C) + norm_back(M, C, True) if i > 0 else []
+    return steps
+
+
+def list_decoder_training(n):
+    R, I, K, T, N = n.neck, n.inner, n.channels, n.channels + 1, (n.size // n.patch) ** 2
+    tokens, image = add(TRAINING, T, R, T), add(TRAINING, N, R, N)
+    norm = lambda M, C=R: layernorm(TRAINING, M, C, 4)
+    attend = [tokens, image, cross(n, T, N, I), tokens]
+    steps = [add(TRAINING, N, R, 1)]
+    for layer in range(2):
+        steps += layer * [tokens] + [cross(n, T, T, R)] + layer * [tokens] + [norm(T)] + attend + [norm(T)]
+        steps += [tokens, norm(T), tokens, cross(n, N, T, I), image, norm(N)]
+    unfold = lambda elements: Step(TRAINING, "unfold_kernel", elements * 4, elements * 4)
+    steps += attend + [norm(T), unfold(N * R), add(TRAINING, 4 * N, R // 4, 1), norm(4 * N, R // 4), unfold(2 * N * R),
+                       add(TRAINING, 16 * N, R // 8, 1), Step(TRAINING, "activation_kernel", 2 * N * R * 4, 2 * N * R * 4)]
+    return steps + [Step(TRAINING, "masks_kernel", (K + 16 * N) * (R // 8) * 4, K * 16 * N * 4)]
+
+
+def cross_back(n_q, n_k, inner):
+    """The two kernels of the gradient, of q with two numbers for each query, then of k and v; and the biases of q, k and v."""
+    stats, q, k = 2 * HEADS * n_q * 4, n_q * inner * 4, n_k * inner * 4
+    return [Step(TRAINING, "cross_attention_dq_kernel", 2 * q + 2 * k, q + stats),
+            Step(TRAINING, "cross_attention_dkv_kernel", 2 * q + 2 * k + stats, 2 * k)] + column_sums(n_q, inner) + 2 * column_sums(n_k, inner)
+
+
+def list_decoder_back(n):
+    R, I, K, T, N = n.neck, n.inner, n.channels, n.channels + 1, (n.size // n.patch) ** 2
+    C, pixels, moved = R // 8, 16 * N, Step(TRAINING, "unfold_kernel", 2 * N * R * 4, 2 * N * R * 4)
+    tokens, image, of_tokens = add(TRAINING, T, R, T), add(TRAINING, N, R, N), column_sums(T, R)
+    partial = -(-pixels // 128) * K * C * 4
+    steps = [Step(TRAINING, "hyper_gradient_kernel", (K + C) * pixels * 4, partial), Step(TRAINING, "hyper_gradient_join_kernel", partial, K * C * 4),
+             Step(TRAINING, "features_gradient_kernel", K * (pixels + C) * 4, pixels * C * 4)]
+    steps += [activation_back(pixels, C)] + column_sums(pixels, C) + [moved, layernorm(TRAINING, 4 * N, R // 4, 4)]
+    steps += [Step(TRAINING, "activation_kernel", N * R * 4, N * R * 4), activation_back(4 * N, R // 4)]
+    steps += norm_back(4 * N, R // 4, has_weights=True) + column_sums(4 * N, R // 4)
+    steps += [Step(TRAINING, "unfold_kernel", N * R * 4, N * R * 4)] + K * (column_sums(1, C) + 2 * (column_sums(1, R) + [activation_back(1, R)]))
+    of_image = [image] + of_tokens + cross_back(T, N, I) + 2 * [tokens]
+    steps += norm_back(T, R, has_weights=True) + of_image
+    for layer in (1, 0):
+        steps += norm_back(N, R, has_weights=True) + [image] + column_sums(N, R) + cross_back(N, T, I) + 2 * [tokens]
+        steps += norm_back(T, R, has_weights=True) + of_tokens + [activation_back(T, n.decoder_mlp)] + column_sums(T, n.decoder_mlp)
+        steps += norm_back(T, R, has_weights=True) + of_image + norm_back(T, R, has_weights=True)
+        steps += of_tokens + cross_back(T, T, R) + (1 + layer) * [tokens]
+    return steps + column_sums(N, R)
+
+
+def list_loss(n):
+    """A warp's 3K+2 sums in double, then the warps'."""
+    K, pixels = n.channels, 16 * (n.size // n.patch) ** 2
+    logits, partial = K * pixels * 4 + pixels, -(-pixels // 128) * 4 * (3 * K + 2) * 8
+    return [Step(TRAINING, "loss_kernel", logits, partial), Step(TRAINING, "loss_join_kernel", partial, (3 * K + 2) * 8)], [
+        Step(TRAINING, "loss_backward_kernel", logits, K * pixels * 4)]
+
+
+def list_training(n, n_trained, optimizer="adamw"):
+    """A step of one slice of which n_trained numbers are trained. An optimiser reads weights, gradients and moments, and writes all but the
+    gradients: AdamW has two moments, SGD one."""
+    forward, back = list_loss(n)
+    n_blocks = 4 if optimizer == "adamw" else 3
+    return list_encoder_training(n) + list_decoder_training(n) + forward + back + list_decoder_back(n) + list_encoder_back(n) + [
+        Step(TRAINING, "exact_add_kernel", n_trained * (4 + 8), n_trained * 8),
+        Step(TRAINING, optimizer + "_kernel", n_blocks * n_trained * 4, (n_blocks - 1) * n_trained * 4)]
 
 
 # ---- the prediction

@@ -5,6 +5,7 @@ The emulator counts each load and store that the kernels' code makes in global m
 counted: products, whose twin is a BLAS library of the host; and cuk_cp_async16 counts as one load of 16 bytes, as it is.
 """
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -36,11 +37,10 @@ def name_kernel(text):
     return "layernorm" if name.startswith("layernorm_") else name
 
 
-def count(precision):
+def count(output, *arguments):
     """Kernel -> launches and bytes: loaded, stored, and the distinct ones of both."""
-    path, kernels = os.path.join(FOLDER, precision + ".tsv"), {}
-    run("segment", "-q", "-i", "study/imagesTr", "-o", precision, "--sam", "weights/sam_tiny.pth", "--adapter", "weights/samed_tiny.pth",
-        "--image-size", "64", "--device", "cuda", "--precision", precision, CUDAHOST_TRAFFIC=path)
+    path, kernels = os.path.join(FOLDER, output + ".tsv"), {}
+    run(*arguments, "-q", "-o", output, "--sam", "weights/sam_tiny.pth", "--image-size", "64", "--device", "cuda", CUDAHOST_TRAFFIC=path)
     with open(path, encoding="utf-8") as file:
         for line in file:
             name, *numbers = line.rstrip("\n").split("\t")
@@ -49,9 +49,26 @@ def count(precision):
     return {name: numbers for name, numbers in kernels.items() if name not in LOADING}
 
 
-def expect(network):
+def count_segmentation(precision):
+    return count(precision, "segment", "-i", "study/imagesTr", "--adapter", "weights/samed_tiny.pth", "--precision", precision)
+
+
+def count_training(precision, optimizer):
+    return count("train." + precision, "train", "-d", "store", "--steps", "1", "--global-batch", "1", "--warmup", "0", "--validate-every", "0",
+                 "--precision", precision, "--optimizer", optimizer)
+
+
+def count_trained(output):
+    """Numbers that are trained: those of the adapter but for what it keeps of SAM's file, which the loss does not reach."""
+    with open(os.path.join(FOLDER, output, "adapter.safetensors"), "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    is_kept = lambda name: "iou_prediction_head" in name or ("prompt_encoder" in name and "no_mask_embed" not in name)
+    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__" and not is_kept(name))
+
+
+def expect(steps):
     kernels = {}
-    for step in roofline.list_preparation(network) + roofline.list_steps(network):
+    for step in steps:
         if step.kernel:
             total = kernels.setdefault(step.kernel, [0] * 5)
             loaded, stored = step.asked if step.asked else (None, step.written)
@@ -75,9 +92,9 @@ class Traffic(unittest.TestCase):
         os.makedirs(FOLDER)
         run("phantom", "-q", "-o", "weights", "--cases", "0", "--weights", "tiny")
         run("phantom", "-q", "-o", "study", "--cases", "1", "--seed", "3", "--size", str(ROWS), str(COLS), str(SLICES))
+        run("prepare", "-q", "-i", "study", "-o", "store")
 
-    def check_kernels(self, precision, element):
-        found, expected = count(precision), expect(describe(element))
+    def check_kernels(self, found, expected):
         for name in sorted(found):
             print("%-32s %3d launches, loaded %9d stored %9d distinct %9d %9d" % (name, *found[name]))
         self.assertEqual(sorted(found), sorted(expected))
@@ -91,11 +108,25 @@ class Traffic(unittest.TestCase):
             if name == "filter_kernel":
                 self.assertEqual(found[name][1], loaded, "bytes loaded by " + name)
 
+    def check_segmentation(self, precision, element):
+        network = describe(element)
+        self.check_kernels(count_segmentation(precision), expect(roofline.list_preparation(network) + roofline.list_steps(network)))
+
     def test_bytes_in_bf16(self):
-        self.check_kernels("bf16", 2)
+        self.check_segmentation("bf16", 2)
 
     def test_bytes_in_f32(self):
-        self.check_kernels("f32", 4)
+        self.check_segmentation("f32", 4)
+
+    def check_training(self, precision, element, optimizer):
+        found = count_training(precision, optimizer)
+        self.check_kernels(found, expect(roofline.list_training(describe(element, batch=1), count_trained("train." + precision), optimizer)))
+
+    def test_bytes_of_training_in_f32(self):
+        self.check_training("f32", 4, "adamw")
+
+    def test_bytes_of_training_in_bf16(self):
+        self.check_training("bf16", 2, "sgd")
 
     def test_formulas_of_bench(self):
         """The program's bytes leave out what a launch reads besides activations, but count the weights of products."""
