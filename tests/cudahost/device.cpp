@@ -77,12 +77,6 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int device)
     return cudaSuccess;
 }
 
-cudaError_t cudaDeviceGetPCIBusId(char *out, int length, int device)
-{
-    snprintf(out, (size_t)length, "0000:%02x:00.0", device + 1);
-    return cudaSuccess;
-}
-
 cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr attribute, int)
 {
     switch (attribute) {
@@ -113,31 +107,12 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *out, const void *)
     return cudaSuccess;
 }
 
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *out, const void *, int block_size, size_t shared_bytes, unsigned)
-{
-    const int by_threads = threads_per_multiprocessor / block_size;
-    const int by_memory = shared_bytes ? (int)((shared_limit() + 1024) / (shared_bytes + 1024)) : by_threads;
-
-    *out = by_threads < by_memory ? by_threads : by_memory;
-    return cudaSuccess;
-}
-
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *out, const void *kernel, int block_size, size_t shared_bytes)
-{
-    return cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(out, kernel, block_size, shared_bytes, 0);
-}
-
 cudaError_t cudaGetLastError(void)
 {
     const cudaError_t code = last_error;
 
     last_error = cudaSuccess;
     return code;
-}
-
-cudaError_t cudaPeekAtLastError(void)
-{
-    return last_error;
 }
 
 const char *cudaGetErrorString(cudaError_t code)

@@ -217,14 +217,6 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind 
     return cudaSuccess;
 }
 
-cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height,
-                              cudaMemcpyKind kind, cudaStream_t stream)
-{
-    for (size_t y = 0; y < height; y++)
-        cudaMemcpyAsync(static_cast<char *>(to) + y * to_pitch, static_cast<const char *>(from) + y * from_pitch, width, kind, stream);
-    return cudaSuccess;
-}
-
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream)
 {
     if (!bytes) return cudaSuccess;
@@ -240,19 +232,5 @@ cudaError_t cudaMemset(void *to, int value, size_t bytes)
 {
     demand_no_capture("cudaMemset");
     return cudaMemsetAsync(to, value, bytes, nullptr);
-}
-
-cudaError_t cudaMemcpyToSymbolAsync(const void *symbol, const void *from, size_t bytes, size_t offset, cudaMemcpyKind, cudaStream_t stream)
-{
-    auto taken = std::make_shared<std::vector<char>>(static_cast<const char *>(from), static_cast<const char *>(from) + bytes);
-
-    enqueue(stream, [=] { memcpy(static_cast<char *>(const_cast<void *>(symbol)) + offset, taken->data(), bytes); });
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemcpyToSymbol(const void *symbol, const void *from, size_t bytes, size_t offset, cudaMemcpyKind kind)
-{
-    drain_all();
-    return cudaMemcpyToSymbolAsync(symbol, from, bytes, offset, kind, nullptr);
 }
 }

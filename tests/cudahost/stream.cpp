@@ -138,11 +138,6 @@ cudaError_t cudaStreamCreate(cudaStream_t *out)
     return cudaStreamCreateWithFlags(out, 0);
 }
 
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t *out, unsigned flags, int)
-{
-    return cudaStreamCreateWithFlags(out, flags);
-}
-
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
     drain(stream);
@@ -162,21 +157,6 @@ cudaError_t cudaDeviceSynchronize(void)
 {
     demand_no_capture("cudaDeviceSynchronize");
     drain_all();
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamQuery(cudaStream_t stream)
-{
-    return !is_default(stream) && !stream->queue.empty() ? cudaErrorNotReady : cudaSuccess;
-}
-
-cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *context)
-{
-    enqueue(stream, [=] {
-        unlock_device_memory(false);
-        function(context);
-        unlock_device_memory(true);
-    });
     return cudaSuccess;
 }
 
