@@ -24,7 +24,7 @@ struct pipe_train {
     double *sums;         /* [3K+1] */
     int64_t *pixels;      /* [3K+1] fixed point */
     float *gradients;     /* [n_gradients] host */
-    int64_t *exact;       /* [n_gradients] fixed point */
+    int64_t *exact;       /* [n_gradients] fixed point, of host_create where the device adds */
     void *on_device;      /* the same in the device's memory, where the device adds; else NULL */
     pipe_sample *samples; /* [n_kept] whose slices lie in the trainer's slots */
     double wait_s, sum_s; /* of the step under way */
@@ -73,6 +73,28 @@ static bool is_trained_only(const model_trainer *trainer, size_t n_gradients)
     return total == n_gradients;
 }
 
+static io_status allocate_sums(pipe_train *t)
+{
+    const model_ops *ops = t->device->ops;
+    size_t n_bytes;
+
+    IO_TRY(io_size_mul(t->n_gradients, sizeof *t->exact, &n_bytes));
+    if (!ops->exact_add) return io_alloc(t->n_gradients, sizeof *t->exact, (void **)&t->exact);
+    IO_TRY(ops->host_create(t->device->backend, n_bytes, (void **)&t->exact));
+    return ops->memory_create(t->device->backend, n_bytes, &t->on_device);
+}
+
+static void free_sums(pipe_train *t)
+{
+    const model_ops *ops = t->device->ops;
+
+    if (ops->exact_add)
+        ops->host_free(t->device->backend, (void **)&t->exact);
+    else
+        io_free(&t->exact);
+    ops->memory_free(t->device->backend, &t->on_device);
+}
+
 static io_status allocate(pipe_train *t)
 {
     const size_t area = (size_t)t->S * (size_t)t->S, n_sums = count_loss_sums(t->K);
@@ -84,9 +106,7 @@ static io_status allocate(pipe_train *t)
     IO_TRY(io_alloc(n_sums, sizeof *t->sums, (void **)&t->sums));
     IO_TRY(io_alloc(n_sums, sizeof *t->pixels, (void **)&t->pixels));
     IO_TRY(io_alloc(t->n_gradients, sizeof *t->gradients, (void **)&t->gradients));
-    IO_TRY(io_alloc(t->n_gradients, sizeof *t->exact, (void **)&t->exact));
-    if (!t->device->ops->exact_add) return IO_OK;
-    return t->device->ops->memory_create(t->device->backend, t->n_gradients * sizeof *t->exact, &t->on_device);
+    return allocate_sums(t);
 }
 
 io_status pipe_train_create(model_device *device, model_trainer *trainer, pipe_dataset *dataset, const pipe_workers *workers,
@@ -128,8 +148,7 @@ void pipe_train_free(pipe_train **train)
     io_free(&(*train)->sums);
     io_free(&(*train)->pixels);
     io_free(&(*train)->gradients);
-    io_free(&(*train)->exact);
-    if ((*train)->on_device) (*train)->device->ops->memory_free((*train)->device->backend, &(*train)->on_device);
+    free_sums(*train);
     io_free(train);
 }
 
@@ -238,23 +257,31 @@ static io_status clear_sums(pipe_train *t)
     return IO_OK;
 }
 
+/* The device's sums to the host, straight into memory that it copies to at full speed. */
+static io_status fetch_sums(pipe_train *t)
+{
+    const model_ops *ops = t->device->ops;
+    const int lane = 0; /* nothing else is in the lanes while a training adds */
+
+    IO_TRY(ops->download_begin(t->device->backend, lane, t->exact, t->on_device, t->n_gradients * sizeof *t->exact));
+    return ops->lane_finish(t->device->backend, lane);
+}
+
 /* Collective, with the status of this worker's share. Sums from the device go to the other workers directly where those take them, else
  * through the host. */
 static io_status sum_workers(pipe_train *t, io_status status)
 {
-    const model_ops *ops = t->device->ops;
-    const size_t n_bytes = t->n_gradients * sizeof *t->exact;
     const bool is_direct = t->on_device && t->workers.sums_device_memory;
     double start;
 
     if (status == IO_OK && is_direct)
-        status = ops->sync(t->device->backend);
+        status = t->device->ops->sync(t->device->backend);
     else if (status == IO_OK && t->on_device)
-        status = ops->download(t->device->backend, t->exact, t->on_device, n_bytes);
+        status = fetch_sums(t);
     if (!meet(t, &status)) return status;
     start = now();
     t->workers.sum(t->workers.context, is_direct ? t->on_device : t->exact, t->n_gradients);
-    if (is_direct) status = ops->download(t->device->backend, t->exact, t->on_device, n_bytes);
+    if (is_direct) status = fetch_sums(t);
     t->sum_s += now() - start;
     return status;
 }
