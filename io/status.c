@@ -24,6 +24,7 @@ static const char *const names[IO_N_STATUS] = {
     [IO_ERR_CHECKSUM] = "checksum",
     [IO_ERR_UNSUPPORTED] = "unsupported",
     [IO_ERR_RANGE] = "range",
+    [IO_ERR_DIVERGED] = "diverged",
     [IO_ERR_MISMATCH] = "mismatch",
     [IO_ERR_ARGUMENT] = "argument",
     [IO_ERR_DEVICE] = "device",

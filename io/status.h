@@ -23,6 +23,7 @@ typedef enum io_status {
     IO_ERR_MISMATCH,    /* two things that must agree do not: shapes, grids, class counts */
     IO_ERR_ARGUMENT,    /* the caller or the user asked for something impossible */
     IO_ERR_DEVICE,      /* a compute device or its library failed */
+    IO_ERR_DIVERGED,    /* training computes what is no number any more */
     IO_ERR_STOPPED,     /* stopped in good order by a signal */
     IO_N_STATUS
 } io_status;

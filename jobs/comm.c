@@ -99,10 +99,10 @@ static void fill(MPI_Comm handle, job_comm *out)
     MPI_Comm_size(handle, &out->size);
 }
 
-void job_comm_split(const job_comm *comm, int color, int key, job_comm *out)
+void job_comm_copy(const job_comm *comm, job_comm *out)
 {
     MPI_Comm handle;
-    MPI_Comm_split(comm->handle, color, key, &handle);
+    MPI_Comm_dup(comm->handle, &handle);
     fill(handle, out);
 }
 
@@ -164,13 +164,6 @@ job_request job_comm_receive_begin(const job_comm *comm, void *bytes, size_t n_b
 {
     job_request request = {.is_open = true};
     MPI_Irecv(bytes, (int)n_bytes, MPI_BYTE, from, tag, comm->handle, &request.handle);
-    return request;
-}
-
-job_request job_comm_bcast_begin(const job_comm *comm, void *bytes, size_t n_bytes, int root)
-{
-    job_request request = {.is_open = true};
-    MPI_Ibcast(bytes, (int)n_bytes, MPI_BYTE, root, comm->handle, &request.handle);
     return request;
 }
 
@@ -264,7 +257,8 @@ void job_comm_barrier(const job_comm *comm)
 
 void job_comm_bcast(const job_comm *comm, void *bytes, size_t n_bytes, int root)
 {
-    job_request request = job_comm_bcast_begin(comm, bytes, n_bytes, root);
+    job_request request = {.is_open = true};
+    MPI_Ibcast(bytes, (int)n_bytes, MPI_BYTE, root, comm->handle, &request.handle);
     job_comm_wait(&request);
 }
 

@@ -22,8 +22,8 @@ enum { JOB_HOST_BYTES = 64 };
 io_status job_comm_init(job_comm *world);
 /* Collective over all ranks. */
 void job_comm_finalize(void);
-/* Collective: ranks of one colour form a communicator, ordered by key. job_comm_free is collective too. */
-void job_comm_split(const job_comm *comm, int color, int key, job_comm *out);
+/* Collective: the same ranks, whose messages are never taken for those of the original. job_comm_free is collective too. */
+void job_comm_copy(const job_comm *comm, job_comm *out);
 /* Collective: the ranks that share this machine's memory. */
 void job_comm_split_node(const job_comm *comm, job_comm *out);
 void job_comm_free(job_comm *comm);
@@ -49,10 +49,9 @@ void job_comm_wait(job_request *request);
 /* Lets it advance; true when it is done. */
 bool job_comm_test(job_request *request);
 
-/* Return at once; at most INT_MAX bytes. The broadcast is collective. */
+/* Return at once; at most INT_MAX bytes. */
 job_request job_comm_send_begin(const job_comm *comm, const void *bytes, size_t n_bytes, int to, int tag);
 job_request job_comm_receive_begin(const job_comm *comm, void *bytes, size_t n_bytes, int from, int tag);
-job_request job_comm_bcast_begin(const job_comm *comm, void *bytes, size_t n_bytes, int root);
 /* The same for n_rows of row_bytes (at most INT_MAX each) side by side. */
 job_request job_comm_send_rows_begin(const job_comm *comm, const void *rows, size_t n_rows, size_t row_bytes, int to, int tag);
 job_request job_comm_receive_rows_begin(const job_comm *comm, void *rows, size_t n_rows, size_t row_bytes, int from, int tag);

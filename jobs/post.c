@@ -60,7 +60,7 @@ done:
         io_free(&post);
         return status;
     }
-    job_comm_split(world, 0, world->rank, &post->comm);
+    job_comm_copy(world, &post->comm);
     post->queue = queue;
     if (events) post->events = *events;
     post->n_left = world->size;

@@ -130,7 +130,8 @@ static io_status name_largest(const segment_run *run, io_status status)
 /* Collective: rank 0's device decides how cases are cut, the same way on all ranks. */
 static job_cutting agree_on_cutting(const segment_run *run)
 {
-    const double slice_s = job_segment_guess_slice_s(model_flow_is_offered(run->weights.device));
+    const double slice_s =
+        job_segment_guess_slice_s(&run->weights.config, run->weights.device->kind, run->options->precision, run->share.n_threads);
     job_cutting cutting = job_segment_cutting(run->options, run->world.size, run->batch, slice_s);
 
     job_comm_bcast(&run->world, &cutting, sizeof cutting, 0);

@@ -42,8 +42,8 @@ enum {
     SEGMENT_OPTIONS_BYTES = 384,
     SEGMENT_MAX_WARNINGS = 8, /* texts about one case */
     SEGMENT_AHEAD = 8, /* slices made ahead, at least two batches: long enough to hide the opening of the next case; 1 MB each at 512 */
-    SEGMENT_MAX_VOLUMES = 3,              /* in a rank's memory: read ahead, under way, just let go */
-    SEGMENT_MAX_MAPS = 5,                 /* label maps: under way, three that wait for the parts of others, being written */
+    SEGMENT_MAX_VOLUMES = 3, /* in a rank's memory: read ahead, under way, just let go */
+    SEGMENT_MAX_MAPS = 5, /* label maps: under way, two that wait for parts of others, being written, and as much in parts on their way */
     SEGMENT_RAW_BATCHES = MODEL_LANES + 2 /* pinned: one in each lane of the device, one waiting, one being filled */
 };
 
@@ -161,7 +161,7 @@ int64_t job_segment_count_slices(const io_grid *grid, pipe_orient orient);
 /* How cases are cut for so many ranks, whose devices take batch slices at a time and slice_s seconds for each. */
 job_cutting job_segment_cutting(const job_segment_options *options, int n_ranks, int batch, double slice_s);
 /* About what a slice takes on a rank of CPUs or a GPU, in seconds: enough to say how small the parts of cases may become. */
-double job_segment_guess_slice_s(bool is_gpu);
+double job_segment_guess_slice_s(const model_config *config, model_device_kind kind, model_type precision, int n_threads);
 /* What the largest slices of all cases take. */
 io_status job_segment_room(const segment_plan *plan, const pipe_options *options, model_slicing_room *out);
 /* The case whose slices have the most pixels. */
@@ -213,8 +213,8 @@ void job_segment_gather_begin(segment_gather *gather, segment_work *work);
 void job_segment_gather_end(segment_gather *gather, segment_work *work);
 /* Takes what arrived. Cases that are whole go to the writer when it has room; those with a part that failed are reported. */
 void job_segment_gather_poll(segment_gather *gather);
-/* Cases at home here that wait for parts of others, or for the writer. */
-int job_segment_gather_count(const segment_gather *gather);
+/* May this rank ask for another part? Not while cases wait here for parts of others or the writer, or too much is on its way from here. */
+bool job_segment_gather_has_room(const segment_gather *gather);
 /* Places of the queue from n_handed on are nobody's. */
 void job_segment_gather_close(segment_gather *gather, int64_t n_handed);
 /* Does no case wait here, and has everything arrived that was sent from here? */

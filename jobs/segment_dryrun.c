@@ -403,7 +403,8 @@ io_status job_segment_dry_end(segment_dry *dry, int *exit_code)
 {
     const segment_run *run = dry->run;
 
-    const job_cutting cutting = find_cutting(dry, job_segment_guess_slice_s(dry->kind == MODEL_DEVICE_CUDA));
+    const double slice_s = job_segment_guess_slice_s(&dry->config, dry->kind, run->options->precision, run->share.n_threads);
+    const job_cutting cutting = find_cutting(dry, slice_s);
 
     IO_TRY(job_queue_create_cut(run->plan.to_do, run->plan.manifest->n_cases, &cutting, &dry->queue));
     if (run->options->json)

@@ -11,11 +11,19 @@
 #include "jobs/exits.h"
 #include "jobs/segment.h"
 
-enum { TAG_HEAD = 11, TAG_LABELS = 12, MAX_CASES = 8 /* more than a rank may have waiting before it asks for no other part */ };
+enum {
+    TAG_HEAD = 11,
+    TAG_LABELS = 12,
+    MAX_WAITING = 1,    /* cases that wait here before this rank asks for no other part. One: what is missing of it may be for this rank */
+    MAX_DEPARTURES = 2, /* parts on their way home before it asks for no other: homes take them between two slices */
+    MAX_CASES = MAX_WAITING + 2 /* beside those: the part that was asked for before, and the one under way */
+};
 
 typedef struct part_head {
     int64_t place;
     uint64_t slice_bytes;
+    double zoom_s, model_s; /* seconds that this rank took */
+    char sha256[65];        /* of the file, "" when it was not read */
     io_status status;
     char stage[JOB_STAGE_BYTES];
     char text[JOB_TEXT_BYTES];
@@ -67,7 +75,7 @@ io_status job_segment_gather_create(segment_run *run, segment_gather **out)
         return status;
     }
     (*out)->run = run;
-    job_comm_split(&run->world, 0, run->world.rank, &(*out)->comm);
+    job_comm_copy(&run->world, &(*out)->comm);
     return IO_OK;
 }
 
@@ -83,11 +91,13 @@ void job_segment_gather_free(segment_gather **gather)
 }
 
 /* Memory for what must be received or kept: without it there is no way back, since the other side has sent. */
-static void *allocate(size_t n, size_t n_bytes)
+static void *allocate(const segment_gather *gather, const job_part *part, size_t n, size_t n_bytes)
 {
     void *block = NULL;
 
-    if (io_alloc(n, n_bytes, &block) != IO_OK) job_abort(JOB_EXIT_RUN, "gathering labels: %s", io_last_error_text());
+    if (io_alloc(n, n_bytes, &block) != IO_OK)
+        job_abort(JOB_EXIT_RUN, "case %s: gathering labels: %s; finished cases are kept",
+                  gather->run->plan.manifest->cases[part->case_index].id, io_last_error_text());
     return block;
 }
 
@@ -100,7 +110,7 @@ static home_case *find_case(const segment_gather *gather, int64_t case_index)
 
 void job_segment_gather_begin(segment_gather *gather, segment_work *work)
 {
-    home_case *c = allocate(1, sizeof *c);
+    home_case *c = allocate(gather, &work->part, 1, sizeof *c);
 
     assert(gather->n_cases < MAX_CASES);
     c->work = work;
@@ -133,10 +143,12 @@ static void end_at_home(segment_gather *gather, segment_work *work)
 
 static void send_home(segment_gather *gather, segment_work *work)
 {
-    departure *d = allocate(1, sizeof *d);
+    departure *d = allocate(gather, &work->part, 1, sizeof *d);
 
     d->work = work;
-    d->head = (part_head){.place = work->place, .slice_bytes = work->slice_bytes, .status = work->status};
+    d->head = (part_head){
+        .place = work->place, .slice_bytes = work->slice_bytes, .zoom_s = work->zoom_s, .model_s = work->model_s, .status = work->status};
+    if (work->body) memcpy(d->head.sha256, work->body->volume->sha256, sizeof d->head.sha256);
     snprintf(d->head.stage, sizeof d->head.stage, "%s", work->stage);
     snprintf(d->head.text, sizeof d->head.text, "%s", work->text);
     d->head_request = job_comm_send_begin(&gather->comm, &d->head, sizeof d->head, work->home, TAG_HEAD);
@@ -165,16 +177,25 @@ static void take_heads(segment_gather *gather)
     int from;
 
     while (job_comm_take(&gather->comm, &head, sizeof head, TAG_HEAD, &from)) {
-        arrival *a = allocate(1, sizeof *a);
+        const job_part *part = job_queue_at(gather->run->queue, head.place);
+        arrival *a = allocate(gather, part, 1, sizeof *a);
         a->head = head;
-        a->part = job_queue_at(gather->run->queue, head.place);
+        a->part = part;
         if (head.status == IO_OK) {
-            a->labels = allocate((size_t)a->part->n, head.slice_bytes);
+            a->labels = allocate(gather, part, (size_t)part->n, head.slice_bytes);
             a->request = job_comm_receive_rows_begin(&gather->comm, a->labels, (size_t)a->part->n, head.slice_bytes, from, TAG_LABELS);
         }
         a->next = gather->arrivals;
         gather->arrivals = a;
     }
+}
+
+/* Each rank read the file by itself, perhaps minutes apart. */
+static io_status check_same(const segment_gather *gather, const segment_work *work, const part_head *head)
+{
+    if (head->slice_bytes == work->slice_bytes && !strcmp(head->sha256, work->body->volume->sha256)) return IO_OK;
+    return IO_FAIL(IO_ERR_MISMATCH, "%s: another rank read another file under this name; was it replaced? start again",
+                   gather->run->plan.manifest->cases[work->part.case_index].path);
 }
 
 /* False while the case is not open here. */
@@ -184,12 +205,12 @@ static bool put_part(segment_gather *gather, const arrival *a)
     io_status status = a->head.status;
 
     if (!c || (!c->work->map && !c->has_ended)) return false;
-    if (status == IO_OK && c->work->map && a->head.slice_bytes != c->work->slice_bytes)
-        status = IO_FAIL(IO_ERR_MISMATCH, "slices of %llu bytes here and %llu on another rank: was the file replaced?",
-                         (unsigned long long)c->work->slice_bytes, (unsigned long long)a->head.slice_bytes);
+    if (status == IO_OK && c->work->map) status = check_same(gather, c->work, &a->head);
     for (int64_t i = 0; i < a->part->n && status == IO_OK && c->work->map; i++)
         status = pipe_labelmap_put(c->work->map, a->part->first + i, a->labels + (size_t)i * a->head.slice_bytes);
     if (status != IO_OK && a->head.status == IO_OK) job_post_progress(gather->run->post, -a->part->n);
+    c->work->zoom_s += a->head.zoom_s;
+    c->work->model_s += a->head.model_s;
     note_end(c, a->part, status, a->head.status == IO_OK ? "segment" : a->head.stage,
              a->head.status == IO_OK ? io_last_error_text() : a->head.text);
     return true;
@@ -268,12 +289,13 @@ void job_segment_gather_poll(segment_gather *gather)
     gather->n_cases = n_kept;
 }
 
-int job_segment_gather_count(const segment_gather *gather)
+bool job_segment_gather_has_room(const segment_gather *gather)
 {
-    int n = 0;
+    int n_waiting = 0, n_departures = 0;
 
-    for (int i = 0; i < gather->n_cases; i++) n += gather->cases[i]->has_ended;
-    return n;
+    for (int i = 0; i < gather->n_cases; i++) n_waiting += gather->cases[i]->has_ended;
+    for (const departure *d = gather->departures; d; d = d->next) n_departures++;
+    return n_waiting <= MAX_WAITING && n_departures <= MAX_DEPARTURES;
 }
 
 void job_segment_gather_close(segment_gather *gather, int64_t n_handed)

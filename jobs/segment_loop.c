@@ -12,9 +12,7 @@
 #include "jobs/stop.h"
 
 enum {
-    WAIT_MS = 20, /* how long rank 0 leaves the queue unattended while it waits for a slice */
-    MAX_WAITING =
-        1 /* cases at home here that wait, before this rank asks for no other part. One: what is missing of it may be for this rank */
+    WAIT_MS = 20 /* how long rank 0 leaves the queue unattended while it waits for a slice */
 };
 
 /* A signal leaves 30 s at least on most clusters; a case that can be finished within this is. */
@@ -31,6 +29,7 @@ typedef struct loop_state {
     job_answer current, next;
     bool has_asked, has_answer;
     double reported; /* seconds, monotonic: when rank 0 heard last */
+    double slice_s;  /* seconds of the network for each slice of the last part, 0 before */
 } loop_state;
 
 static void abort_run(segment_run *run, int64_t case_index, const char *text)
@@ -84,7 +83,7 @@ static void advance_next(loop_state *state, bool may_ask)
 {
     segment_run *run = state->run;
 
-    if (may_ask && !state->has_asked && job_segment_gather_count(run->gather) <= MAX_WAITING) {
+    if (may_ask && !state->has_asked && job_segment_gather_has_room(run->gather)) {
         job_post_ask(run->post);
         state->has_asked = true;
     }
@@ -113,13 +112,12 @@ static segment_item take_item(loop_state *state)
     return item;
 }
 
-static bool would_take_too_long(const loop_state *state, int64_t n_left)
+/* Told to stop: can n slices of slice_s each, 0 for not known, not be finished in time? */
+static bool would_take_too_long(int64_t n, double slice_s)
 {
-    const int64_t n_done = state->work->part.n - n_left;
-
     if (!job_stop_asked()) return false;
-    if (n_done == 0 || job_stop_is_hurried()) return true;
-    return state->work->model_s / (double)n_done * (double)n_left > grace_s - job_stop_age();
+    if (slice_s <= 0 || job_stop_is_hurried()) return true;
+    return slice_s * (double)n > grace_s - job_stop_age();
 }
 
 /* Labels [rows][cols] of the part's slice i: in place at home, else kept until the part is sent there. */
@@ -207,8 +205,10 @@ static io_status segment_batch(loop_state *state, const segment_item *item)
 }
 
 /* What is still on the device, whether it is wanted or not. */
-static io_status finish_batches(loop_state *state, io_status status)
+static io_status finish_batches(loop_state *state)
 {
+    io_status status = IO_OK;
+
     while (state->n_begun > 0) {
         const io_status finished = finish_batch(state);
         if (status == IO_OK) status = finished;
@@ -265,29 +265,51 @@ static int64_t find_ask_before(const loop_state *state, int64_t n_done, double s
     return n > state->run->batch ? n : state->run->batch;
 }
 
+static void note_failure(segment_work *work, io_status status, const char *stage)
+{
+    work->status = status;
+    work->stage = stage;
+    snprintf(work->text, sizeof work->text, "%s", io_last_error_text());
+}
+
+/* One batch, or nothing of it after a failure or where time lacks. */
+static void do_batch(loop_state *state, const segment_item *item, double slice_s)
+{
+    segment_work *work = state->work;
+    const int64_t n_left = work->part.n - item->first;
+    io_status status = IO_OK;
+
+    if (work->status == IO_OK && would_take_too_long(n_left, slice_s))
+        status = IO_FAIL(IO_ERR_STOPPED, "dropped for %s: %lld slices were left", job_stop_name(), (long long)n_left);
+    if (work->status == IO_OK && status == IO_OK)
+        status = segment_batch(state, item);
+    else
+        job_segment_reader_return(state->run->reader, item->slices);
+    if (status != IO_OK) note_failure(work, status, "segment");
+    if (work->status == IO_OK)
+        tell_progress(state, item->first + item->n);
+    else
+        atomic_store(&work->is_dropped, true);
+}
+
 /* The part, batch by batch, until the reader's END. */
-static io_status segment_slices(loop_state *state)
+static void segment_slices(loop_state *state)
 {
     const double started = job_time_now();
-    io_status status = IO_OK;
     segment_work *work = state->work;
+    io_status status;
 
     for (segment_item item = take_item(state); item.kind != SEGMENT_END; item = take_item(state)) {
         const int64_t n_left = work->part.n - item.first;
         const int64_t ask_before = find_ask_before(state, item.first, job_time_now() - started);
         advance_next(state, n_left <= ask_before); /* before the call too: one batch may be the whole part */
-        if (status == IO_OK && would_take_too_long(state, n_left))
-            status = IO_FAIL(IO_ERR_STOPPED, "dropped for %s: %lld slices were left", job_stop_name(), (long long)n_left);
-        if (status == IO_OK)
-            status = segment_batch(state, &item);
-        else
-            job_segment_reader_return(state->run->reader, item.slices);
-        if (status != IO_OK) atomic_store(&work->is_dropped, true);
-        if (status == IO_OK) tell_progress(state, item.first + item.n);
+        do_batch(state, &item, item.first > 0 ? work->model_s / (double)item.first : state->slice_s);
         advance_next(state, n_left - item.n <= ask_before);
         job_segment_poll(state->run);
     }
-    return finish_batches(state, status);
+    status = finish_batches(state);
+    if (status != IO_OK && work->status == IO_OK) note_failure(work, status, "segment");
+    if (work->status == IO_OK) state->slice_s = work->model_s / (double)work->part.n;
 }
 
 static void drain_part(loop_state *state)
@@ -295,13 +317,6 @@ static void drain_part(loop_state *state)
     atomic_store(&state->work->is_dropped, true);
     for (segment_item item = take_item(state); item.kind != SEGMENT_END; item = take_item(state))
         job_segment_reader_return(state->run->reader, item.slices);
-}
-
-static void note_failure(segment_work *work, io_status status, const char *stage)
-{
-    work->status = status;
-    work->stage = stage;
-    snprintf(work->text, sizeof work->text, "%s", io_last_error_text());
 }
 
 /* If the case fails now, nothing of an earlier run may stand for it. */
@@ -325,7 +340,8 @@ static bool is_opened(loop_state *state)
         (void)take_item(state); /* END follows at once */
         return false;
     }
-    if (job_stop_asked())
+    /* no new case; what is missing of one that is under way elsewhere is done where there is time */
+    if (job_stop_asked() && (work->part.number == 0 || would_take_too_long(work->part.n, state->slice_s)))
         status = IO_FAIL(IO_ERR_STOPPED, "not begun because of %s", job_stop_name());
     else
         status = prepare_part(state);
@@ -356,10 +372,8 @@ static void segment_part(loop_state *state)
         job_segment_gather_begin(gather, work);
     }
     if (is_opened(state)) {
-        io_status status;
         warn_of_case(state);
-        status = segment_slices(state);
-        if (status != IO_OK) note_failure(work, status, "segment");
+        segment_slices(state);
     }
     state->work = NULL;
     job_segment_gather_end(gather, work);

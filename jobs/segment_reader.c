@@ -175,14 +175,15 @@ static bool read_case(segment_reader *reader, segment_work *work)
 {
     const pipe_outputs *outputs = &reader->run->outputs;
     segment_item item = {.kind = SEGMENT_OPENED, .work = work};
-    bool goes_on;
+    bool is_readable, goes_on;
 
     if (work->status == IO_OK) {
         work->status = io_alloc(pipe_slices_scratch_bytes(work->body->slices), 1, &reader->scratch);
         if (work->status != IO_OK) snprintf(work->text, sizeof work->text, "%s", io_last_error_text());
     }
+    is_readable = work->status == IO_OK; /* once handed over, the status is the main thread's */
     goes_on = job_channel_push(reader->items, &item);
-    if (goes_on && work->status == IO_OK) goes_on = make_batches(reader, work);
+    if (goes_on && is_readable) goes_on = make_batches(reader, work);
     io_free(&reader->scratch);
     if (work->body && (work->part.number > 0 || (!outputs->preview && !outputs->stats))) pipe_case_drop_voxels(work->body);
     item.kind = SEGMENT_END;

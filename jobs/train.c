@@ -220,6 +220,16 @@ static io_status mark_done(const train_run *run, int exit_code)
     return status;
 }
 
+/* Rank 0: run.json of a run that failed. It may fail for the same reason, which is the one that is told. */
+static void end_failed(train_run *run, io_status status)
+{
+    char text[1024];
+
+    snprintf(text, sizeof text, "%s", io_last_error_text());
+    (void)job_train_log_ended(run, JOB_EXIT_RUN);
+    (void)IO_FAIL(status, "%s", text);
+}
+
 /* From the thread that watches for signals: mpirun kills in less than a second, and a step may take longer. The steps since the newest
  * checkpoint are lost, nothing else. */
 static void hurry(void *argument)
@@ -246,11 +256,12 @@ static int train(train_run *run)
     if (run->world.rank == 0) job_stop_watch(hurry, run);
     status = job_train_loop(run, &exit_code);
     job_stop_unwatch();
-    if (run->world.rank == 0) {
-        const io_status ended = job_train_log_ended(run, status == IO_OK ? exit_code : JOB_EXIT_RUN);
-        if (status == IO_OK) status = ended;
-        if (status == IO_OK) status = mark_done(run, exit_code);
+    if (!job_all_ok(&run->world, &status, NULL)) {
+        if (run->world.rank == 0) end_failed(run, status);
+        return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     }
+    if (run->world.rank == 0) status = job_train_log_ended(run, exit_code);
+    if (run->world.rank == 0 && status == IO_OK) status = mark_done(run, exit_code);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     return job_exit_leave(&run->world, status, status == IO_OK ? exit_code : JOB_EXIT_RUN);
 }

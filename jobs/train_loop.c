@@ -131,8 +131,8 @@ static io_status tell_divergence(const train_run *run)
     char text[1024];
 
     snprintf(text, sizeof text, "%s", io_last_error_text());
-    if (run->saved_step == 0) return IO_FAIL(IO_ERR_RANGE, "%s. Nothing was saved; start again with a lower --lr, or with --clip", text);
-    return IO_FAIL(IO_ERR_RANGE,
+    if (run->saved_step == 0) return IO_FAIL(IO_ERR_DIVERGED, "%s. Nothing was saved; start again with a lower --lr, or with --clip", text);
+    return IO_FAIL(IO_ERR_DIVERGED,
                    "%s. The checkpoint of step %" PRId64
                    " and %s/adapter.pth are from before that and stay; train into another folder with "
                    "a lower --lr, or with --clip, from SAM or with --init %s/adapter.pth",
@@ -164,7 +164,7 @@ io_status job_train_loop(train_run *run, int *exit_code)
     run->state.awaits_validation &= run->validator != NULL;
     status = make_steps(run, &is_asked);
     if (status == IO_OK && run->is_unsaved) status = save_last(run);
-    if (status == IO_ERR_RANGE) return tell_divergence(run);
+    if (status == IO_ERR_DIVERGED) return tell_divergence(run);
     if (status != IO_OK) return status;
     tell_end(run, is_asked);
     *exit_code = is_asked ? JOB_EXIT_STOPPED : JOB_EXIT_DONE;

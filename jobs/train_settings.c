@@ -70,7 +70,7 @@ static io_status add_files(text *t, const train_options *o)
     io_free(&path);
     if (status != IO_OK) return status;
     IO_TRY(add_file(t, "sam", o->sam));
-    return o->adapter ? add_file(t, "init", o->adapter) : IO_OK;
+    return o->adapter ? add_file(t, "adapter-init", o->adapter) : IO_OK;
 }
 
 static void add_options(text *t, const train_run *run)

@@ -217,7 +217,7 @@ typedef struct model_ops {
      * Overwrites. */
     io_status (*loss_backward)(model_backend *backend, float *dlogits, const float *logits, const uint8_t *labels, float a,
                                const float *factors, int K, int n);
-    /* sums [n] += values [n] in fixed point, the bits of model_exact_add; IO_ERR_RANGE where a value does not fit, and sums are then
+    /* sums [n] += values [n] in fixed point, the bits of model_exact_add; IO_ERR_DIVERGED where a value does not fit, and sums are then
      * useless. NULL on a device whose memory the host can add in itself, as the CPU. */
     io_status (*exact_add)(model_backend *backend, int64_t *sums, const float *values, size_t n, int64_t n_terms);
     /* One step of torch.optim.AdamW (spec 5.7) on n weights; step counts from 1. m and v are the moments. */

@@ -12,7 +12,7 @@ io_status model_exact_add(int64_t *sums, const float *values, size_t n, int64_t 
 
     for (size_t i = 0; i < n; i++) {
         if (!(fabsf(values[i]) < limit))
-            return IO_FAIL(IO_ERR_RANGE,
+            return IO_FAIL(IO_ERR_DIVERGED,
                            "gradient %zu is %g: %lld of its kind can be added below %g; the training has diverged, lower the learning rate",
                            i, (double)values[i], (long long)n_terms, (double)limit);
         sums[i] += llrint((double)values[i] * per_unit);
@@ -31,7 +31,7 @@ io_status model_exact_add_pixels(int64_t *sums, const double *values, size_t n)
 
     for (size_t i = 0; i < n; i++) {
         if (!(fabs(values[i]) < limit))
-            return IO_FAIL(IO_ERR_RANGE, "sum %zu of the loss is %g: the training has diverged, lower the learning rate", i, values[i]);
+            return IO_FAIL(IO_ERR_DIVERGED, "sum %zu of the loss is %g: the training has diverged, lower the learning rate", i, values[i]);
         sums[i] += llrint(values[i] * per_pixel_unit);
     }
     return IO_OK;

@@ -13,7 +13,7 @@
 enum { MODEL_EXACT_BITS = 48 };
 
 /* sums [n] += values [n]; n_terms is how many terms each sum will get in all, on all ranks together. A NaN, and a value that so many times
- * would not fit, is refused (IO_ERR_RANGE): the training has diverged. sums are then useless. */
+ * would not fit, is refused (IO_ERR_DIVERGED): the training has diverged. sums are then useless. */
 io_status model_exact_add(int64_t *sums, const float *values, size_t n, int64_t n_terms);
 
 /* values [n] = sums [n], rounded once. */

@@ -162,7 +162,7 @@ static io_status check_block(const char *name, const float *values, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (!isfinite(values[i]))
-            return IO_FAIL(IO_ERR_RANGE, "%s %zu of %zu is %g: the training has diverged, lower the learning rate", name, i, n,
+            return IO_FAIL(IO_ERR_DIVERGED, "%s %zu of %zu is %g: the training has diverged, lower the learning rate", name, i, n,
                            (double)values[i]);
     return IO_OK;
 }

@@ -336,7 +336,7 @@ static io_status read_gradients(pipe_train *t, pipe_step *about)
     t->sum_s += now() - start;
     about->norm = measure_norm(t->gradients, t->n_gradients);
     if (isfinite(about->norm)) return IO_OK;
-    return IO_FAIL(IO_ERR_RANGE, "step %lld: the norm of the gradients is %g; lower the learning rate", (long long)about->number,
+    return IO_FAIL(IO_ERR_DIVERGED, "step %lld: the norm of the gradients is %g; lower the learning rate", (long long)about->number,
                    about->norm);
 }
 

@@ -47,7 +47,7 @@ typedef struct pipe_step {
     int n_slices;
     model_loss loss;
     double rate, norm;    /* the norm is that before clipping */
-    double wait_s, sum_s; /* seconds of this worker: until all have come to the sums, with the sums themselves, the exact ones included */
+    double wait_s, sum_s; /* seconds of this worker: until all have come to the sums of the gradients; with these sums: over workers, and on CPUs the exact ones */
 } pipe_step;
 
 typedef struct pipe_train pipe_train;
@@ -65,7 +65,7 @@ size_t pipe_train_summed(const pipe_train *train);
 size_t pipe_train_summed_bytes(size_t n_gradients, int n_channels);
 
 /* Collective over the workers. Step n, 0-based, in its two halves. All that can show that the weights have diverged is in the first, which
- * leaves them as they are: a loss or gradient that is not a number is IO_ERR_RANGE and names the slice. Whoever saves the weights between
+ * leaves them as they are: a loss or gradient that is not a number is IO_ERR_DIVERGED and names the slice. Whoever saves the weights between
  * the halves saves weights that compute numbers. */
 io_status pipe_train_derive(pipe_train *train, int64_t n, pipe_step *about);
 io_status pipe_train_update(pipe_train *train, pipe_step *about);

@@ -11,6 +11,8 @@
 #include "pipeline/prepare.h"
 #include "pipeline/zoom.h"
 
+enum { SLICES_BETWEEN = 8 /* of each worker between two agreements: each costs the wait for the slowest */ };
+
 struct pipe_validator {
     const pipe_store *store;
     model_device *device;
@@ -184,7 +186,7 @@ static io_status check_finite(const pipe_validator *v, const pipe_store_case *ab
 {
     for (int i = 0; i < 3 * v->K + 1; i++)
         if (!isfinite(v->sums[i]))
-            return IO_FAIL(IO_ERR_RANGE, "case %s, slice %lld: the network gives %g; the training has diverged, lower the learning rate",
+            return IO_FAIL(IO_ERR_DIVERGED, "case %s, slice %lld: the network gives %g; the training has diverged, lower the learning rate",
                            about->id, (long long)slice, v->sums[i]);
     return IO_OK;
 }
@@ -194,15 +196,15 @@ static bool is_stopped(const pipe_workers *workers)
     return workers->is_stopped && workers->is_stopped(workers->context);
 }
 
-/* This worker's slices of one case; first is the number of its first slice among all. */
-static io_status segment_case(pipe_validator *v, size_t index, int64_t first, const pipe_workers *workers)
+/* This worker's slices of one case among the numbers begin ... end - 1 of all slices; the case's first slice has the number first. */
+static io_status segment_case(pipe_validator *v, size_t index, int64_t first, int64_t begin, int64_t end, const pipe_workers *workers)
 {
     io_status status = IO_OK;
     const pipe_store_case *about = &v->store->cases[v->cases[index]];
     io_slices *file = NULL;
 
     IO_TRY(open_case(v, index, &file));
-    for (int64_t k = 0; k < about->n_slices; k++) {
+    for (int64_t k = begin > first ? begin - first : 0; k < about->n_slices && first + k < end; k++) {
         if ((first + k) % workers->size != workers->rank) continue;
         if (is_stopped(workers)) {
             status = IO_FAIL(IO_ERR_STOPPED, "stopped in the validation, in case %s", about->id);
@@ -218,15 +220,28 @@ done:
     return status;
 }
 
-/* Collective. After each case all workers agree, so that one who was asked to stop, or failed, is not waited for to the end. */
-static io_status segment_all(pipe_validator *v, const pipe_workers *workers)
+static io_status segment_slices(pipe_validator *v, int64_t begin, int64_t end, const pipe_workers *workers)
 {
     int64_t first = 0;
 
-    for (size_t i = 0; i < v->n_cases; i++) {
-        io_status status = segment_case(v, i, first, workers);
+    for (size_t i = 0; i < v->n_cases && first < end; i++) {
+        const int64_t next = first + v->store->cases[v->cases[i]].n_slices;
+        if (next > begin) IO_TRY(segment_case(v, i, first, begin, end, workers));
+        first = next;
+    }
+    return IO_OK;
+}
+
+/* Collective. After a few slices of each worker all agree, so that one who was asked to stop, or failed, is not waited for to the end. */
+static io_status segment_all(pipe_validator *v, const pipe_workers *workers)
+{
+    const int64_t step = (int64_t)SLICES_BETWEEN * workers->size;
+    int64_t n_slices = 0;
+
+    for (size_t i = 0; i < v->n_cases; i++) n_slices += v->store->cases[v->cases[i]].n_slices;
+    for (int64_t begin = 0; begin < n_slices; begin += step) {
+        io_status status = segment_slices(v, begin, begin + step, workers);
         if (!workers->agree(workers->context, &status)) return status;
-        first += v->store->cases[v->cases[i]].n_slices;
     }
     return IO_OK;
 }

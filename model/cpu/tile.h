@@ -1,7 +1,7 @@
 /* The inner loop of every product here: a few rows times a few vectors of columns, over the whole inner dimension, in registers.
  *
  * Each output is one chain of multiply-adds in the order of k. So its bits depend neither on the number of rows and threads nor on how
- * the work is cut, which is why batches, teams and ranks give the same labels. */
+ * the work is cut, which is why any batch and any ranks give the same labels. */
 #ifndef MODEL_CPU_TILE_H
 #define MODEL_CPU_TILE_H
 

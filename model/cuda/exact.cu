@@ -27,7 +27,7 @@ static io_status refuse_value(model_backend *backend, const float *values, unsig
     float value;
 
     IO_TRY(backend->ops.download(backend, &value, values + i, sizeof value));
-    return IO_FAIL(IO_ERR_RANGE,
+    return IO_FAIL(IO_ERR_DIVERGED,
                    "gradient %u is %g: %lld of its kind can be added below %g; the training has diverged, lower the learning rate", i,
                    (double)value, (long long)n_terms, (double)limit);
 }

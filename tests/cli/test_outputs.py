@@ -174,7 +174,7 @@ class DryRun(unittest.TestCase):
         samed.write_nifti(image, (8, 8, 100), payload=bytes(8 * 8 * 100 * 2))
         options = ["-i", image, "--ranks", 8, "--nodes", 2, "--gpus-per-node", 4, "--seconds-per-slice", 6]
         text = self.plan(*options)
-        self.assertIn("8 ranks on 2 nodes, up to 1 for a case", text)  # on GPUs opening it eight times would take longer
+        self.assertIn("8 ranks on 2 nodes, up to 7 for a case", text)  # a GPU takes 16 slices at a time
         self.assertIn("one rank on each of the 4 of a node", text)
         plan = json.loads(self.plan(*options, "--device", "cpu", "--json").splitlines()[-1])
         self.assertEqual((plan["ranks"], plan["ranks_per_node"], plan["parts"], plan["seconds_per_slice"]), (8, 4, 8, 6))

@@ -1,4 +1,4 @@
-"""The label maps are the same bytes for any ranks, teams, threads and batch."""
+"""The label maps are the same bytes for any ranks, threads and batch, and however cases are shared."""
 import gzip
 import os
 import struct
@@ -22,7 +22,7 @@ class Ranks(unittest.TestCase):
         self.assertEqual(samed.label_maps(out), self.expected, name)
         self.assertEqual(samed.leftovers(out), [])
 
-    def test_ranks_and_teams(self):
+    def test_ranks_and_shared_cases(self):
         for ranks in (1, 2, 3, 4):
             for team in ("1", "2", "all", "auto"):
                 if ranks == 1 and team != "auto":
@@ -35,7 +35,7 @@ class Ranks(unittest.TestCase):
             with self.subTest(batch=batch, threads=threads):
                 self.compare(f"b{batch}t{threads}", "--batch", batch, "--threads", threads)
 
-    def test_batch_in_teams(self):
+    def test_batch_in_shared_cases(self):
         self.compare("team", "--team", "2", "--batch", "4", ranks=4)
 
     def test_more_ranks_than_cases_and_slices(self):

@@ -87,7 +87,7 @@ class Restart(unittest.TestCase):
         self.assertFalse(os.path.exists(os.path.join(self.out, "done")))
 
     def test_signal_to_one_member_stops_all(self):
-        """A team's second rank alone gets it: the others hear of it, and no case is opened in vain."""
+        """The second of two ranks that share cases gets it: the others hear of it, and no case is opened in vain."""
         process = self.run_until(2, 2, "--json", "--team", "all")
         ranks = [pid for pid in samed.descendants(process.pid) if samed.is_rank(pid, 1)]
         self.assertEqual(len(ranks), 1)

@@ -284,7 +284,11 @@ class Train(Folders):
     def test_ctrl_c_under_mpirun_in_a_long_step(self):
         """mpirun kills a second later, while the ranks are in a step: the folder is left as after an orderly stop all the same."""
         out = self.out()
-        process = samed.start(*arguments(out, "--image-size", 512, "--global-batch", 15), ranks=2)
+        # 300 slices: a step of a quarter of a minute, which lasts longer than the second below on any machine
+        data, made = self.out("store"), self.out("long")
+        samed.check(samed.run("phantom", "-q", "-o", made, "--cases", 1, "--size", 24, 24, 300))
+        samed.check(samed.run("prepare", "-q", "-i", made, "-o", data, "--size", 64))
+        process = samed.start(*arguments(out, "--image-size", 512, "--global-batch", 300, data=data), ranks=2)
         samed.wait_for(lambda: process.poll() is not None or os.path.exists(os.path.join(out, "log.csv")), "the first step")
         time.sleep(1)
         self.assertIsNone(process.poll())

@@ -25,6 +25,7 @@ typedef struct simulation {
     int n_ranks, n_cases;
     double slice_s;
     uint64_t seed;
+    double guess; /* what cases are cut by, over slice_s; 0 for 1 */
 } simulation;
 
 typedef struct simulated {
@@ -162,8 +163,9 @@ static inline void find_bound(const simulated_run *run, const int64_t *slices, s
 /* Returns 0 when memory lacks. */
 static inline int simulate(const simulation *what, simulated *out)
 {
+    const double guess_s = what->slice_s * (what->guess > 0 ? what->guess : 1);
     const job_cutting cutting = {
-        .n_ranks = what->n_ranks, .grain = 1, .opening = open_s / what->slice_s, .opening_slice = open_slice_s / what->slice_s};
+        .n_ranks = what->n_ranks, .grain = 1, .opening = open_s / guess_s, .opening_slice = open_slice_s / guess_s};
     int64_t *slices = malloc((size_t)what->n_cases * sizeof *slices);
     simulated_rank *ranks = calloc((size_t)what->n_ranks, sizeof *ranks), **heap = malloc((size_t)what->n_ranks * sizeof *heap);
     job_queue *queue = NULL;

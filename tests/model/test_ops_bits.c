@@ -1,5 +1,5 @@
 /* The same bits for any number of threads, and for rows and slices alone or together: this is what makes label maps independent of
- * ranks, teams and batches. oneDNN's products are not among what is tested: they do not have this property (model/cpu/dnnl.h). */
+ * ranks and batches. oneDNN's products are not among what is tested: they do not have this property (model/cpu/dnnl.h). */
 #include "tests/model/op_cases.h"
 
 enum { MOST_THREADS = 5 };
