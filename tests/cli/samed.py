@@ -151,7 +151,10 @@ def stamps(out):
     found = {}
     for name in os.listdir(out):
         if name.endswith("_dseg.json"):
-            about = os.stat(os.path.join(out, name))
+            try:
+                about = os.stat(os.path.join(out, name))
+            except FileNotFoundError:  # a run that makes it again has just removed it
+                continue
             found[name] = (about.st_ino, about.st_mtime_ns)
     return found
 
