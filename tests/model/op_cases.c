@@ -207,6 +207,7 @@ const op_case op_cases[] = {
     {"masks, sizes of SAMed", run_masks, {2, 9, 1024, 32}, MODEL_STORE},
     {"masks, odd sizes", run_masks, {2, 3, 77, 5}, MODEL_STORE},
     {"masks, one of everything", run_masks, {1, 1, 1, 1}, MODEL_STORE},
+    {"masks, several tiles", run_masks, {1, 18, 130, 40}, MODEL_STORE}, /* of a GPU's kernel, in each dimension */
     {"labels, nine channels, times 4", run_labels, {2, 9, 40, 160}, MODEL_STORE},
     {"labels, ties everywhere", run_labels, {1, 8, 16, 64, 1}, MODEL_STORE},
     {"labels, many channels, times 2", run_labels, {1, 70, 12, 24}, MODEL_STORE},
