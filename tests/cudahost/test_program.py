@@ -17,6 +17,8 @@ FOLDER = os.path.abspath(sys.argv.pop(1) if len(sys.argv) > 1 else "cudahost.pro
 NETWORK = ["--sam", "weights/sam_tiny.pth", "--image-size", "64"]
 SKIPPED = 77
 emulated = unittest.skipUnless("cudahost" in os.path.basename(PLUGIN), "not an emulator")
+# A GPU takes no time for these, the emulator a minute each.
+slow = unittest.skipIf("cudahost" in os.path.basename(PLUGIN) and os.environ.get("SAMED_SLOW") != "1", "SAMED_SLOW=1 runs this")
 
 
 def run(*arguments, ranks=1, **environment):
@@ -93,6 +95,7 @@ class Program(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.check_labels("bf16", 15000 * 2 // 100)
 
+    @slow
     def test_labels_in_tf32_are_near(self):
         # tf32 keeps 11 bits where bf16 keeps 8: an eighth of what differs there.
         done = segment("tf32", "--device", "cuda", "--precision", "tf32")
@@ -122,6 +125,7 @@ class Program(unittest.TestCase):
         for case in ("case_0000", "case_0001"):
             self.assertEqual(read_labels("shared", case), read_labels("one", case))
 
+    @slow
     @emulated
     def test_ranks_take_a_device_each(self):
         self.assertEqual(segment("alone", "--device", "cuda").returncode, 0)
@@ -157,6 +161,7 @@ class Program(unittest.TestCase):
             self.skipTest("this CPU has no bf16 products")
         self.check_losses(self.train("bf16.cpu", "--device", "cpu", *bf16), self.train("bf16.cuda", "--device", "cuda", *bf16), 1e-2)
 
+    @slow
     def test_training_in_tf32_is_the_cpus(self):
         # The CPU's f32 against products of 2^-11.
         self.check_losses(self.train("tf32.cpu", "--device", "cpu", steps=3),
@@ -168,6 +173,7 @@ class Program(unittest.TestCase):
         self.train("ranks.2", "--device", "cuda", "--share-gpu", steps=3, ranks=2)
         self.assertEqual(read_adapter("ranks.2"), read_adapter("ranks.1"))
 
+    @slow
     @emulated
     def test_streams_that_run_late_train_the_same(self):
         self.train("plain", "--device", "cuda", steps=3)
