@@ -40,7 +40,8 @@ static void abort_run(segment_run *run, int64_t case_index, const char *text)
 /* What the next case would meet too: a full or vanished file system, no memory. */
 static bool is_fault_of_run(const job_outcome *outcome)
 {
-    return outcome->status == IO_ERR_NO_SPACE || outcome->status == IO_ERR_MEMORY || outcome->status == IO_ERR_FILE;
+    return outcome->status == IO_ERR_NO_SPACE || outcome->status == IO_ERR_MEMORY || outcome->status == IO_ERR_FILE ||
+           outcome->status == IO_ERR_NOT_FOUND;
 }
 
 /* The writer has touched nothing but the output folder. */

@@ -22,7 +22,7 @@ struct segment_reader {
     void *scratch; /* of the case under way */
     pthread_t opener, reader;
     bool has_opener, has_reader;
-    bool has_told_full; /* opener: the scratch folder */
+    bool has_told_scratch; /* opener */
 };
 
 void job_segment_work_free(segment_work **work)
@@ -66,18 +66,23 @@ done:
     return status;
 }
 
-/* A scratch folder without room makes a run slower, not impossible. */
+/* A scratch folder that is full, lost or read-only makes a run slower, not impossible: what the input itself gives is what counts. */
 static io_status open_volume(segment_reader *reader, const io_case *c, segment_work *work)
 {
     const segment_run *run = reader->run;
+    char text[JOB_TEXT_BYTES] = "";
 
     if (run->scratch) {
-        const io_status status = open_copy(run, c, work);
-        if (status != IO_ERR_NO_SPACE) return status;
-        if (!reader->has_told_full) io_log(IO_LOG_WARN, "--scratch: %s; cases are read from where they are", io_last_error_text());
-        reader->has_told_full = true;
+        if (open_copy(run, c, work) == IO_OK) return IO_OK;
+        snprintf(text, sizeof text, "%s", io_last_error_text());
+        pipe_case_free(&work->body);
     }
-    return pipe_case_open(c->id, c->path, &run->options->pipe, &work->body, &work->stage);
+    IO_TRY(pipe_case_open(c->id, c->path, &run->options->pipe, &work->body, &work->stage));
+    if (*text && !reader->has_told_scratch) {
+        io_log(IO_LOG_WARN, "--scratch: %s; such cases are read from where they are", text);
+        reader->has_told_scratch = true;
+    }
+    return IO_OK;
 }
 
 /* The parts were cut by what the header said at the start of the run. A header that could not be read then counts as one slice. */

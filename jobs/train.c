@@ -86,6 +86,18 @@ static io_status open_store(train_run *run)
     return pipe_dataset_open(&options, &run->dataset);
 }
 
+/* What an adapter is cannot be changed by training on from it. */
+static io_status check_adapter(const train_options *o, const model_config *config)
+{
+    if (o->asks_rank && config->lora_rank != o->model.lora_rank)
+        return IO_FAIL(IO_ERR_ARGUMENT, "--rank %d: %s has LoRA of rank %d; leave --rank out, or --init", o->model.lora_rank, o->adapter,
+                       config->lora_rank);
+    if (o->asks_layout && config->layout != o->model.layout)
+        return IO_FAIL(IO_ERR_ARGUMENT, "--layout: %s has the decoder %s; leave --layout out, or --init", o->adapter,
+                       config->layout == MODEL_LAYOUT_SAMED_S ? "by LoRA" : "in full");
+    return IO_OK;
+}
+
 static io_status create_trainer(train_run *run, const io_tensors *sam, const io_tensors *adapter)
 {
     const train_options *o = run->options;
@@ -101,6 +113,7 @@ static io_status create_trainer(train_run *run, const io_tensors *sam, const io_
     if (o->last_block >= model_trainer_config(run->trainer)->depth)
         return IO_FAIL(IO_ERR_ARGUMENT, "--blocks names block %d, but the encoder of %s has blocks 0 to %d", o->last_block, o->sam,
                        model_trainer_config(run->trainer)->depth - 1);
+    if (o->adapter) IO_TRY(check_adapter(o, model_trainer_config(run->trainer)));
     if (model_trainer_config(run->trainer)->n_channels == n_classes + 1) return IO_OK;
     return IO_FAIL(IO_ERR_MISMATCH, "%s has channels for %d classes, %d are to be trained; start from another adapter, or from SAM",
                    o->adapter, model_trainer_config(run->trainer)->n_channels - 1, n_classes);

@@ -48,7 +48,8 @@ typedef struct train_options {
     int64_t patience;       /* validations without a better one; 0 for no early stop */
     int n_checkpoints;
     bool dry_run, json;
-    int verbosity; /* -1 quiet, 0, 1 verbose */
+    bool asks_rank, asks_layout; /* --rank, --layout were given: an adapter to begin with must have them */
+    int verbosity;               /* -1 quiet, 0, 1 verbose */
 } train_options;
 
 /* Returns -1, or the exit code with which the program has to end at once. */

@@ -53,8 +53,8 @@ static const struct argp_option options_table[] = {
     {"init", KEY_ADAPTER, "FILE", 0, "start from this adapter (default: as SAMed starts from SAM)", 1},
     {"adapter-init", KEY_ADAPTER, "FILE", OPTION_HIDDEN, "what --init was called", 1},
     {0, 0, 0, 0, "What is trained:", 2},
-    {"layout", KEY_LAYOUT, "samed|samed_s", 0, "the decoder in full (default), or by LoRA", 2},
-    {"rank", KEY_RANK, "N", 0, "rank of LoRA (default 4)", 2},
+    {"layout", KEY_LAYOUT, "samed|samed_s", 0, "the decoder in full (default), or by LoRA; with --init that of the adapter", 2},
+    {"rank", KEY_RANK, "N", 0, "rank of LoRA (default 4, with --init that of the adapter)", 2},
     {"lora", KEY_LORA, "qv|none|...", 0, "projections of the encoder that get LoRA, letters of qvko (default qv)", 2},
     {"blocks", KEY_BLOCKS, "0-5,8,...", 0, "blocks of the encoder that get LoRA, from 0 on (default all)", 2},
     {"classes", KEY_CLASSES, "N", 0, "number of classes without background (default: the store's)", 2},
@@ -166,9 +166,13 @@ static error_t parse_model(int key, char *arg, struct argp_state *state, train_o
     case KEY_SAM: o->sam = arg; return 0;
     case KEY_ADAPTER: o->adapter = arg; return 0;
     case KEY_LAYOUT:
+        o->asks_layout = true;
         o->model.layout = take_word(state, "--layout", arg, "samed", "samed_s") ? MODEL_LAYOUT_SAMED_S : MODEL_LAYOUT_SAMED;
         return 0;
-    case KEY_RANK: o->model.lora_rank = (int)job_options_integer(state, "--rank", arg, 1, 4096); return 0;
+    case KEY_RANK:
+        o->asks_rank = true;
+        o->model.lora_rank = (int)job_options_integer(state, "--rank", arg, 1, 4096);
+        return 0;
     case KEY_LORA: take_projections(state, arg, o); return 0;
     case KEY_BLOCKS: take_blocks(state, arg, o); return 0;
     case KEY_CLASSES: o->n_classes = (int)job_options_integer(state, "--classes", arg, 1, 255); return 0;

@@ -54,7 +54,7 @@ static io_status refuse_value(const voxel_sink *sink, int64_t at, double value)
 
     return IO_FAIL(IO_ERR_RANGE, "%s: voxel (%lld, %lld, %lld) holds %.17g, expected a label, an integer of 0 to %d%s", sink->path,
                    (long long)(at % dims[0]), (long long)(at / dims[0] % dims[1]), (long long)(at / dims[0] / dims[1]), value,
-                   PIPE_LABEL_VALUES - 1, is_fraction ? "; --round takes the nearest one" : "");
+                   PIPE_LABEL_VALUES - 1, is_fraction ? "; round it first (samed evaluate does with --round)" : "");
 }
 
 static int organ_at(const pipe_label_volume *volume, int64_t at)

@@ -12,7 +12,7 @@ readonly folder=${1:-build/demo}
 
 bash tests/setup.sh build demo
 printf '== build/release\n'
-cmake --preset release >/dev/null
+cmake --preset release -DSAMED_CUDA="${SAMED_CUDA:-OFF}" >/dev/null # nvcc takes longer than the demo
 cmake --build --preset release -- --quiet
 readonly samed=build/release/jobs/samed
 

@@ -62,7 +62,7 @@ def long_store():
 def arguments(out, *options, data=None):
     """The decoder by LoRA unless the options say otherwise: 0.65 million weights in place of 4.6."""
     return ["train", "-d", data or store(), "-o", out, "--sam", os.path.join(study(), "sam_tiny.pth"), "--image-size", 64, "--threads", 1,
-            "--global-batch", BATCH, "--epochs", 10, "--warmup", 2, *(() if "--layout" in options else ("--layout", "samed_s")), *options]
+            "--global-batch", BATCH, "--epochs", 10, "--warmup", 2, *(() if {"--layout", "--init"} & set(options) else ("--layout", "samed_s")), *options]
 
 
 def train(out, *options, ranks=0, data=None):
@@ -324,6 +324,9 @@ class Train(Folders):
                                   "--sam", os.path.join(study(), "sam_tiny.pth"), "--adapter", os.path.join(out, "adapter.safetensors")))
             samed.check(train(again, "--steps", 1, "--init", os.path.join(out, "adapter.pth")))
             self.assertNotEqual(weights_of(again)["adapter.pth"], weights_of(out)["adapter.pth"])
+            for option, value in (("--rank", 3), ("--layout", "samed" if layout == "samed_s" else "samed_s")):  # it is what it is
+                refused = samed.check(train(self.out(layout + option), "--init", os.path.join(out, "adapter.pth"), option, value), 2)
+                self.assertIn(option, refused.stderr)
 
     def test_the_loss_falls(self):
         out = self.out()

@@ -15,6 +15,8 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import roofline  # noqa: E402
 
+slow = unittest.skipUnless(os.environ.get("SAMED_SLOW") == "1", "SAMED_SLOW=1 runs this")
+
 PROGRAM = os.environ["SAMED_PROGRAM"]
 FOLDER = os.path.abspath("cudahost.traffic")
 ROWS, COLS, SLICES = 48, 40, 3  # where no output of a zoom falls outside (spec 5.3), which would spare it its loads
@@ -115,6 +117,7 @@ class Traffic(unittest.TestCase):
     def test_bytes_in_bf16(self):
         self.check_segmentation("bf16", 2)
 
+    @slow
     def test_bytes_in_f32(self):
         self.check_segmentation("f32", 4)
 
@@ -125,6 +128,7 @@ class Traffic(unittest.TestCase):
     def test_bytes_of_training_in_f32(self):
         self.check_training("f32", 4, "adamw")
 
+    @slow
     def test_bytes_of_training_in_bf16(self):
         self.check_training("bf16", 2, "sgd")
 
