@@ -254,16 +254,40 @@ static int line_length(const char *text)
     return (int)strcspn(text, "\n");
 }
 
-/* Names the first line that differs. */
+/* The first line of text that begins as the n bytes of line do; NULL without one. */
+static const char *find_line(const char *text, const char *line, size_t n)
+{
+    for (; *text; text += line_length(text) + (text[line_length(text)] != '\0'))
+        if ((size_t)line_length(text) >= n && !memcmp(text, line, n)) return text;
+    return NULL;
+}
+
+/* The first line of text, "key=value", that other lacks; NULL without one. */
+static const char *find_lone_line(const char *text, const char *other)
+{
+    for (; *text; text += line_length(text) + (text[line_length(text)] != '\0')) {
+        const char *same = find_line(other, text, (size_t)line_length(text));
+        if (!same || line_length(same) != line_length(text)) return text;
+    }
+    return NULL;
+}
+
+/* Names the first setting that differs. */
 static io_status check_settings(const char *path, const char *found, const char *expected)
 {
+    static const char advice[] = "use the same settings to go on, or another folder";
+    const char *lone = found ? find_lone_line(found, expected) : NULL, *now = NULL;
+
     if (found && strcmp(found, expected) == 0) return IO_OK;
-    while (found && *found && line_length(found) == line_length(expected) && !memcmp(found, expected, (size_t)line_length(found))) {
-        found += line_length(found) + (found[line_length(found)] != '\0');
-        expected += line_length(expected) + (expected[line_length(expected)] != '\0');
+    if (!found) return IO_FAIL(IO_ERR_MISMATCH, "%s does not say with which settings it was made; use another folder", path);
+    if (!lone) {
+        lone = find_lone_line(expected, found);
+        return IO_FAIL(IO_ERR_MISMATCH, "%s was made without '%.*s'; %s", path, lone ? line_length(lone) : 0, lone ? lone : "", advice);
     }
-    return IO_FAIL(IO_ERR_MISMATCH, "%s was made with '%.*s', now it is '%.*s'; use the same settings to go on, or another folder", path,
-                   line_length(found ? found : ""), found ? found : "", line_length(expected), expected);
+    now = find_line(expected, lone, strcspn(lone, "=") + 1);
+    if (!now) return IO_FAIL(IO_ERR_MISMATCH, "%s was made with '%.*s', which is not given now; %s", path, line_length(lone), lone, advice);
+    return IO_FAIL(IO_ERR_MISMATCH, "%s was made with '%.*s', now it is '%.*s'; %s", path, line_length(lone), lone, line_length(now), now,
+                   advice);
 }
 
 static io_status read_block(const io_tensors *tensors, const char *name, size_t n, float *out)

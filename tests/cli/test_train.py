@@ -327,6 +327,9 @@ class Train(Folders):
             for option, value in (("--rank", 3), ("--layout", "samed" if layout == "samed_s" else "samed_s")):  # it is what it is
                 refused = samed.check(train(self.out(layout + option), "--init", os.path.join(out, "adapter.pth"), option, value), 2)
                 self.assertIn(option, refused.stderr)
+            refused = samed.check(train(out, "--steps", 2, "--rank", 2, "--lora", "q", "--layout", layout, "--init",
+                                        os.path.join(out, "adapter.pth")), 2)
+            self.assertIn("was made without 'adapter-init=", refused.stderr)
 
     def test_the_loss_falls(self):
         out = self.out()

@@ -356,6 +356,11 @@ def list_training(n, n_trained, optimizer="adamw"):
         Step(TRAINING, optimizer + "_kernel", n_blocks * n_trained * 4, (n_blocks - 1) * n_trained * 4)]
 
 
+def list_trial(n):
+    """The loss of one slice, which shows after the last step that its weights compute numbers."""
+    return list_encoder_training(n) + list_decoder_training(n) + list_loss(n)[0]
+
+
 # ---- the prediction
 
 # NVIDIA's data sheets, SXM boards, without sparsity: tensor bf16, FP32 and FP64 of the plain cores in TFLOP/s, memory in GB/s.
