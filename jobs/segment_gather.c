@@ -35,6 +35,7 @@ typedef struct home_case {
     int64_t n_missing, n_well; /* slices of parts that have not ended; of those that ended well */
     bool has_ended;            /* the first part, which is computed here */
     double ended;              /* seconds, monotonic: when */
+    double zoom_s, model_s;    /* seconds of the other parts: apart from the work's own, which the reader and the loop still use */
     io_status status;          /* of the parts so far, with stage and text */
     char stage[JOB_STAGE_BYTES];
     char text[JOB_TEXT_BYTES];
@@ -209,8 +210,8 @@ static bool put_part(segment_gather *gather, const arrival *a)
     for (int64_t i = 0; i < a->part->n && status == IO_OK && c->work->map; i++)
         status = pipe_labelmap_put(c->work->map, a->part->first + i, a->labels + (size_t)i * a->head.slice_bytes);
     if (status != IO_OK && a->head.status == IO_OK) job_post_progress(gather->run->post, -a->part->n);
-    c->work->zoom_s += a->head.zoom_s;
-    c->work->model_s += a->head.model_s;
+    c->zoom_s += a->head.zoom_s;
+    c->model_s += a->head.model_s;
     note_end(c, a->part, status, a->head.status == IO_OK ? "segment" : a->head.stage,
              a->head.status == IO_OK ? io_last_error_text() : a->head.text);
     return true;
@@ -269,6 +270,8 @@ static bool finish_case(segment_gather *gather, home_case *c)
     }
     if (!job_segment_writer_has_room(gather->run->writer)) return false;
     c->work->gather_s = job_time_now() - c->ended;
+    c->work->zoom_s += c->zoom_s;
+    c->work->model_s += c->model_s;
     job_segment_writer_add(gather->run->writer, c->work);
     return true;
 }

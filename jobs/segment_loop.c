@@ -15,7 +15,7 @@ enum {
     WAIT_MS = 20 /* how long rank 0 leaves the queue unattended while it waits for a slice */
 };
 
-/* A signal leaves 30 s at least on most clusters; a case that can be finished within this is. */
+/* A signal leaves 30 s at least on most clusters; a part that can be finished within this is. */
 static const double grace_s = 25;
 
 /* The labels of one network call and of one slice, reused. */
