@@ -18,7 +18,6 @@
 #include <cuda_runtime.h>
 #include <cuda_bf16.h>
 #include <cuda_pipeline_primitives.h>
-#include <mma.h>
 
 /* CUK_LAUNCH(kernel, grid, block, bytes of dynamic shared memory, stream, arguments...). A template-id that holds a comma goes in
  * parentheses: CUK_LAUNCH((layernorm<float, 4>), ...). Errors show in cudaGetLastError. */
@@ -65,7 +64,7 @@ __device__ __forceinline__ void cuk_mma_m16n8k8_tf32(float (&d)[4], const uint32
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/* Four (two) 8x8 matrices of 16-bit numbers from shared memory; lane l gives the address of row l % 8 of matrix l / 8. A lane gets two
+/* Four 8x8 matrices of 16-bit numbers from shared memory; lane l gives the address of row l % 8 of matrix l / 8. A lane gets two
  * neighbours in a row of each matrix, or, trans, in a column. */
 __device__ __forceinline__ void cuk_ldmatrix_x4(uint32_t (&r)[4], const void *row)
 {
@@ -78,13 +77,6 @@ __device__ __forceinline__ void cuk_ldmatrix_x4_trans(uint32_t (&r)[4], const vo
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\n"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"((unsigned)__cvta_generic_to_shared(row))
-                 : "memory");
-}
-__device__ __forceinline__ void cuk_ldmatrix_x2(uint32_t (&r)[2], const void *row)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];\n"
-                 : "=r"(r[0]), "=r"(r[1])
                  : "r"((unsigned)__cvta_generic_to_shared(row))
                  : "memory");
 }

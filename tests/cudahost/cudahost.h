@@ -44,7 +44,7 @@ struct request {
     unsigned mask;
     uint64_t value;
     int source;        /* lane, for a shuffle */
-    const void *in[3]; /* operands in the lane's own memory */
+    const void *in[2]; /* operands in the lane's own memory */
     void *out;
     const char *file;
     int line;
@@ -148,6 +148,5 @@ template <int N> void cuk_cp_async_wait()
 }
 #include "tests/cudahost/intrinsics.h"
 #include "tests/cudahost/tensorcore.h"
-#include "tests/cudahost/wmma.h"
 
 #endif

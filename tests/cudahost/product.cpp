@@ -52,6 +52,12 @@ static char *open_matrix(const matrix &x, int batch, bool is_read, bool is_writt
     return data;
 }
 
+/* To nearest, ties away from zero, as the device's cvt.rna.tf32 does. */
+static float round_to_tf32(float x)
+{
+    return std::isfinite(x) ? __uint_as_float((__float_as_uint(x) + 0x1000u) & 0xffffe000u) : x;
+}
+
 /* A dense f32 copy [columns][rows] of the matrix or its transpose. */
 static std::vector<float> unpack(const matrix &x, const char *data, bool is_turned, bool is_tf32)
 {
@@ -61,7 +67,7 @@ static std::vector<float> unpack(const matrix &x, const char *data, bool is_turn
     for (int64_t j = 0; j < columns; j++)
         for (int64_t i = 0; i < rows; i++) {
             const float value = is_turned ? read(x, data, j, i) : read(x, data, i, j);
-            out[(size_t)(j * rows + i)] = is_tf32 ? nvcuda::wmma::__float_to_tf32(value) : value;
+            out[(size_t)(j * rows + i)] = is_tf32 ? round_to_tf32(value) : value;
         }
     return out;
 }

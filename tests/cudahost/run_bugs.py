@@ -11,7 +11,7 @@ import sys
 BUGS = [
     "none", "race, written", "race, read", "overrun of shared", "overrun of global", "too little dynamic", "two barriers",
     "shuffle by some", "race of blocks", "copy not waited for", "half written", "misaligned", "warp not synchronised", "early exit",
-    "chain of blocks", "integer overflow", "never written", "order of a fragment", "host reads device", "kernel reads host",
+    "chain of blocks", "integer overflow", "never written", "product by some", "host reads device", "kernel reads host",
     "copy not waited for by host", "freed too early", "too many threads", "too much shared", "stream does not wait", "never freed",
     "none, in a graph", "graph lacks an edge",
 ]

@@ -4,27 +4,23 @@
 
 static inline void cuk_mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], CUDAHOST_SITE)
 {
-    cudahost::request own{cudahost::meeting::custom, ~0u, 0, 0, {a, b, nullptr}, d, file, line, cudahost::multiply_bf16};
+    cudahost::request own{cudahost::meeting::custom, ~0u, 0, 0, {a, b}, d, file, line, cudahost::multiply_bf16};
     cudahost::meet_warp(own);
 }
 static inline void cuk_mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], CUDAHOST_SITE)
 {
-    cudahost::request own{cudahost::meeting::custom, ~0u, 0, 0, {a, b, nullptr}, d, file, line, cudahost::multiply_tf32};
+    cudahost::request own{cudahost::meeting::custom, ~0u, 0, 0, {a, b}, d, file, line, cudahost::multiply_tf32};
     cudahost::meet_warp(own);
 }
 
 /* value of the request: how many matrices; source: whether each is turned. */
 template <int N> void cudahost_ldmatrix(uint32_t (&r)[N], const void *row, bool is_turned, const char *file, int line)
 {
-    cudahost::request own{cudahost::meeting::custom, ~0u, N, is_turned, {row, nullptr, nullptr}, r, file, line, cudahost::load_matrices};
+    cudahost::request own{cudahost::meeting::custom, ~0u, N, is_turned, {row, nullptr}, r, file, line, cudahost::load_matrices};
     if (cudahost::lane() < 8 * N) cudahost::note_matrix_row(row, __builtin_return_address(0));
     cudahost::meet_warp(own);
 }
 static inline void cuk_ldmatrix_x4(uint32_t (&r)[4], const void *row, CUDAHOST_SITE)
-{
-    cudahost_ldmatrix(r, row, false, file, line);
-}
-static inline void cuk_ldmatrix_x2(uint32_t (&r)[2], const void *row, CUDAHOST_SITE)
 {
     cudahost_ldmatrix(r, row, false, file, line);
 }
