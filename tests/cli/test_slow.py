@@ -1,9 +1,10 @@
 """What takes many minutes, and runs only with SAMED_SLOW=1 in the environment (77 without): that the demo's recipe learns with three seeds, and in
-bf16 as in f32, and that a network of ViT-B's size begins to overfit two slices of a real CT.
+bf16 as in f32, and that a network of ViT-B's size overfits two slices of a real CT.
 
   SAMED_SLOW=1 ctest --preset release -R cli.slow -V          # half an hour or so on two idle cores"""
 import functools
 import gzip
+import json
 import os
 import struct
 import sys
@@ -14,6 +15,7 @@ import test_learn
 
 CT = os.path.join(os.environ["SAMED_SHARED"], "data", "totalseg_ct3mm")
 HOUR = 3600
+ORGANS = {"liver": (5,), "spleen": (1,), "kidney": (2, 3), "stomach": (6,)}  # values of TotalSegmentator
 LEAST_DSC = 0.80  # of the recipe of tests/demo.sh; 0.84 was seen with f32 and with bf16
 SEED = 1234  # the default
 MOST_APART = 0.02  # between both
@@ -45,7 +47,7 @@ def demo_score(precision, seed):
     out = samed.path(f"slow.{precision}.{seed}")
     process = samed.run("train", "-q", "-d", samed.path("slow.store"), "-o", out, *weights, "--epochs", 12, "--global-batch", 12, "--lr", 0.002,
                         "--warmup", 20, "--keep", 12, "--validate-every", 4, "--precision", precision, "--seed", seed, timeout=HOUR)
-    if "needs a CPU with" in process.stderr:
+    if "this CPU has no bf16 products" in process.stderr:
         return None
     samed.check(process)
     images = test_learn.images_of(new, [f"case_{i:04d}" for i in range(4)])
@@ -55,7 +57,7 @@ def demo_score(precision, seed):
 
 class Slow(unittest.TestCase):
     def test_three_seeds_of_the_demo(self):
-        """The demo is one seed of order, augmentation and fresh weights; how far apart do others end?"""
+        """The demo is one seed of order, augmentation and fresh weights; how far apart do others end? 0.832, 0.838 and 0.840 were seen."""
         scores = {seed: demo_score("f32", seed) for seed in (SEED, 1, 2)}
         print("mean DSC of four new patients by seed:", scores, f"range {min(scores.values()):.4f} to {max(scores.values()):.4f}")
         self.assertGreater(scores[SEED], LEAST_DSC)
@@ -69,22 +71,27 @@ class Slow(unittest.TestCase):
         self.assertLessEqual(abs(scores["f32"] - scores["bf16"]), MOST_APART)
 
     @unittest.skipUnless(os.path.isdir(CT), f"no {CT}")
-    def test_two_slices_of_a_ct_are_being_overfitted(self):
-        """The loss was seen to fall from 1.225 to 0.530 in 30 steps, to 0.43 of where it began; a third was not reached."""
-        folder = samed.path("slow.ct")
+    def test_two_slices_of_a_ct_are_overfitted(self):
+        """Four large organs: 30 steps were seen to bring the loss from 1.099 to 0.170. All eight of SAMed, some of them 30 voxels small, reach a
+        third in as many steps only just (from 1.225 to 0.404), which is no margin for another instruction set's rounding. Without --clip the
+        first, large gradients would keep AdamW's steps short for all 30."""
+        folder, names = samed.path("slow.ct"), os.path.join(samed.path("slow.ct"), "organs.json")
         for sub, name, out in (("imagesTr", "example_ct_sm", "ct_0000.nii"), ("labelsTr", "example_seg", "ct.nii")):
             os.makedirs(os.path.join(folder, sub))
             cut_slices(os.path.join(CT, name + ".nii.gz"), 8, 2, os.path.join(folder, sub, out))
+        organ_of = {**dict.fromkeys(range(1, 118), 0), **{value: name for name, values in ORGANS.items() for value in values}}
+        with open(names, "w", encoding="utf-8") as file:
+            json.dump({"labels": {"background": 0, **{name: i + 1 for i, name in enumerate(ORGANS)}}, "map": organ_of}, file)
         samed.check(samed.run("phantom", "-q", "-o", folder, "--cases", 0, "--weights", "vit_b"))
-        samed.check(samed.run("prepare", "-q", "-i", folder, "-o", samed.path("slow.ct.store"), "--map", "totalsegmentator"))
+        samed.check(samed.run("prepare", "-q", "-i", folder, "-o", samed.path("slow.ct.store"), "--labels", names, "--map", names))
         out = samed.path("slow.ct.run")
         samed.check(samed.run("train", "-q", "-d", samed.path("slow.ct.store"), "-o", out, "--sam", os.path.join(folder, "sam_vit_b.pth"), "--epochs", 200,
-                              "--steps", 30, "--clip", 0.1, "--global-batch", 2, "--keep", 2, "--no-augment", "--lr", 0.001, "--warmup", 0,
+                              "--steps", 31, "--clip", 0.1, "--global-batch", 2, "--keep", 2, "--no-augment", "--lr", 0.0007, "--warmup", 0,
                               "--save-every", 1000, timeout=HOUR))
         losses = [float(row["loss"]) for row in test_learn.rows_of(out, "log.csv")]
-        print("losses of 30 steps:", *(f"{loss:.4f}" for loss in losses))
-        self.assertEqual(len(losses), 30)
-        self.assertLess(losses[-1], losses[0] / 2)
+        print("losses before each of 31 steps:", *(f"{loss:.4f}" for loss in losses))
+        self.assertEqual(len(losses), 31)
+        self.assertLess(losses[30], losses[0] / 3)  # after 30 steps
 
 
 if __name__ == "__main__":
