@@ -42,7 +42,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 const char *job_status_name(status_state state)
 {
-    static const char *const names[] = {"running", "killed", "stopped", "waiting", "finished"};
+    static const char *const names[] = {"running", "killed", "failed", "stopped", "waiting", "finished"};
     return names[state];
 }
 
@@ -139,7 +139,10 @@ static void print_segment(const char *folder, const segment_status *s)
 
 static void print_train(const char *folder, const train_status *s)
 {
-    printf("%s: %s%s\n", folder, job_status_name(s->place.state), advise(s->place.state));
+    if (s->place.state == STATUS_FAILED)
+        printf("%s: failed: %s\n", folder, s->reason);
+    else
+        printf("%s: %s%s\n", folder, job_status_name(s->place.state), advise(s->place.state));
     printf("step: %lld", (long long)s->step);
     if (s->n_steps > 0) printf(" of %lld", (long long)s->n_steps);
     if (s->step > 0) printf(", epoch %lld, loss %.4f, %.3g s per step", (long long)s->epoch, s->loss, s->seconds_per_step);
@@ -242,6 +245,7 @@ static io_status put_train(io_json *root, const train_status *s)
 {
     IO_TRY(io_json_put_text(root, "kind", "train"));
     IO_TRY(io_json_put_text(root, "state", job_status_name(s->place.state)));
+    if (s->place.state == STATUS_FAILED) IO_TRY(io_json_put_text(root, "reason", s->reason));
     IO_TRY(io_json_put_number(root, "step", (double)s->step));
     IO_TRY(io_json_put_number(root, "steps", (double)s->n_steps));
     IO_TRY(io_json_put_number(root, "epoch", (double)s->epoch));
@@ -340,8 +344,8 @@ int job_status_main(int argc, char **argv)
                               "added up.\n"
                               "\n"
                               "Exit codes: 0 all done, 3 finished and some cases failed, 4 finished and nothing was valid, 75 something is "
-                              "left (the first line says whether it runs, was stopped or was killed), 2 not a run's folder, 1 it cannot be "
-                              "read.",
+                              "left (the first line says whether it runs, was stopped, was killed or failed), 2 not a run's folder, 1 it "
+                              "cannot be read.",
                               0,
                               0,
                               0};

@@ -16,12 +16,13 @@
 #include "io/status.h"
 #include "jobs/lock.h"
 
-enum { STATUS_NAME_BYTES = 64 };
+enum { STATUS_NAME_BYTES = 64, STATUS_REASON_BYTES = 1024 };
 
 /* Ordered: what is said of several shards together is the first of these that one of them has. */
 typedef enum status_state {
     STATUS_RUNNING,
     STATUS_KILLED,  /* it began, and ended without a word: killed, or aborted */
+    STATUS_FAILED,  /* a training run that said why it could not go on */
     STATUS_STOPPED, /* in good order, something is left */
     STATUS_WAITING, /* a shard that has not begun */
     STATUS_FINISHED
@@ -65,7 +66,8 @@ typedef struct train_status {
     double loss;                  /* of the last step */
     double best_dice;             /* of all validations, -1 without one */
     int64_t best_step, checkpoint_step;
-    double seconds_per_step; /* over the last steps, 0 when not known */
+    double seconds_per_step;          /* over the last steps, 0 when not known */
+    char reason[STATUS_REASON_BYTES]; /* why it failed, "" when it did not say */
 } train_status;
 
 io_status job_status_train(const char *folder, train_status *out);

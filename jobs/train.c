@@ -239,7 +239,7 @@ static void end_failed(train_run *run, io_status status)
     char text[1024];
 
     snprintf(text, sizeof text, "%s", io_last_error_text());
-    (void)job_train_log_ended(run, JOB_EXIT_RUN);
+    (void)job_train_log_ended(run, JOB_EXIT_RUN, text);
     (void)IO_FAIL(status, "%s", text);
 }
 
@@ -273,7 +273,7 @@ static int train(train_run *run)
         if (run->world.rank == 0) end_failed(run, status);
         return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     }
-    if (run->world.rank == 0) status = job_train_log_ended(run, exit_code);
+    if (run->world.rank == 0) status = job_train_log_ended(run, exit_code, NULL);
     if (run->world.rank == 0 && status == IO_OK) status = mark_done(run, exit_code);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     return job_exit_leave(&run->world, status, status == IO_OK ? exit_code : JOB_EXIT_RUN);

@@ -106,8 +106,8 @@ io_status job_train_log_step(train_run *run, const pipe_step *step);
 io_status job_train_log_validation(train_run *run, const pipe_validation *validation);
 /* A checkpoint was written. */
 void job_train_log_saved(const train_run *run);
-/* The run has ended: with run.json, whose end any thread may write. */
-io_status job_train_log_ended(const train_run *run, int exit_code);
+/* The run has ended: with run.json, whose end any thread may write. error: why it failed, NULL when it did not. */
+io_status job_train_log_ended(const train_run *run, int exit_code, const char *error);
 io_status job_train_log_exit(const train_run *run, int exit_code);
 /* Takes the bar away so that a line can be printed. */
 void job_train_log_clear(train_run *run);

@@ -83,8 +83,8 @@ static io_status print_header(const train_run *run, char **out)
     return IO_OK;
 }
 
-/* What samed status needs beside the tables, and how the run ended; exit_code -1: it has not. */
-static io_status write_run(const train_run *run, int exit_code)
+/* What samed status needs beside the tables, and how the run ended; exit_code -1: it has not. error NULL: it did not fail. */
+static io_status write_run(const train_run *run, int exit_code, const char *error)
 {
     io_status status = IO_OK;
     io_json *root = NULL;
@@ -100,6 +100,7 @@ static io_status write_run(const train_run *run, int exit_code)
         IO_TRY_GOTO(status, done, io_json_put_number(root, "last_step", (double)run->state.step));
         IO_TRY_GOTO(status, done, io_json_put_number(root, "exit", exit_code));
     }
+    if (error) IO_TRY_GOTO(status, done, io_json_put_text(root, "error", error));
     IO_TRY_GOTO(status, done, io_path_join(run->options->output, "run.json", &path));
     status = io_json_write(root, path);
 done:
@@ -110,7 +111,7 @@ done:
 
 io_status job_train_log_exit(const train_run *run, int exit_code)
 {
-    return write_run(run, exit_code);
+    return write_run(run, exit_code, NULL);
 }
 
 io_status job_train_log_open(train_run *run)
@@ -120,7 +121,7 @@ io_status job_train_log_open(train_run *run)
 
     run->log.started = run->log.shown = run->log.step_started = job_time_now();
     run->log.first = run->state.step;
-    IO_TRY(write_run(run, -1));
+    IO_TRY(write_run(run, -1, NULL));
     IO_TRY(
         open_table(run, "log.csv", "step,epoch,slices,loss,ce,dice,lr,gradient_norm,seconds,sum_seconds,wait_seconds\n", &run->log.steps));
     if (!run->validator) return IO_OK;
@@ -236,18 +237,19 @@ void job_train_log_saved(const train_run *run)
     job_event_print(&event);
 }
 
-io_status job_train_log_ended(const train_run *run, int exit_code)
+io_status job_train_log_ended(const train_run *run, int exit_code, const char *error)
 {
     io_json *event = job_event_create(run->options->json, "end");
 
-    if (!event) return write_run(run, exit_code);
+    if (!event) return write_run(run, exit_code, error);
     (void)io_json_put_number(event, "step", (double)run->state.step);
     (void)io_json_put_number(event, "best_step", (double)run->state.best_step);
     (void)io_json_put_number(event, "best_dsc", run->state.best_step > 0 ? run->state.best_dice : NAN);
     (void)io_json_put_number(event, "seconds", job_time_now() - run->log.started);
     (void)io_json_put_number(event, "exit", exit_code);
+    if (error) (void)io_json_put_text(event, "error", error);
     job_event_print(&event);
-    return write_run(run, exit_code);
+    return write_run(run, exit_code, error);
 }
 
 /* An organ without a value leaves its field empty. */

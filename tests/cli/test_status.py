@@ -125,6 +125,11 @@ class Status(unittest.TestCase):
         with open(self.make("checkpoint_2.safetensors"), "w", encoding="utf-8"):
             pass
         self.assertEqual(self.status(75)[1]["state"], "stopped")
+        with open(self.make("run.json"), "w", encoding="utf-8") as stream:
+            json.dump({"steps": 10, "exit": 1, "error": "case x, slice 2: its image holds nan"}, stream)
+        text, s = self.status(75)
+        self.assertEqual((s["state"], s["reason"]), ("failed", "case x, slice 2: its image holds nan"))
+        self.assertTrue(text.startswith(f"{self.out}: failed: case x, slice 2: its image holds nan\n"), text)
         with open(self.make(".samed.lock"), "w", encoding="utf-8") as stream:
             stream.write(f"{os.uname().nodename.split('.')[0]} {os.getpid()} -\n")
         _, s = self.status(75)

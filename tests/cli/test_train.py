@@ -252,6 +252,8 @@ class Train(Folders):
         self.assertEqual(sorted(before), ["adapter.pth", "adapter.safetensors", f"checkpoint_{last - 1:09d}.safetensors"])
         self.assertIn(f"The checkpoint of step {last - 1} and {out}/adapter.pth are from before that and stay", process.stderr)
         self.assertEqual((samed.read_json(out, "run.json")["exit"], samed.leftovers(out)), (1, []))
+        self.assertIn("samed: error: " + samed.read_json(out, "run.json")["error"] + "\n", process.stderr)
+        self.assertRegex(samed.check(samed.run("status", out), 75).stdout.splitlines()[0], rf"^{out}: failed: .*diverged, lower the learning rate")
         process = samed.check(train(out, *options, ranks=2), 1)
         self.assertIn(f"The checkpoint of step {last - 1} ", process.stderr)
         self.assertEqual((weights_of(out), len(log_of(out))), (before, last))
