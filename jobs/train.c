@@ -286,6 +286,7 @@ static int plan(train_run *run)
 
     if (io_folder_exists(run->options->output)) status = resume(run);
     if (status == IO_OK && run->world.rank == 0) job_train_plan_print(run);
+    if (status == IO_OK) status = job_train_plan_check(run);
     return job_exit_leave(&run->world, status, job_exit_of(status));
 }
 

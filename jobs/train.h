@@ -90,6 +90,9 @@ void job_train_projections(const train_run *run, char out[5]);
 
 /* Rank 0. What is about to be done. */
 void job_train_plan_tell(const train_run *run);
+/* Collective, for --dry-run: reads the files of the cases to be trained and validated on, all bytes; says which are not those that the
+ * store's index tells. */
+io_status job_train_plan_check(const train_run *run);
 /* The whole plan of --dry-run on standard output. */
 void job_train_plan_print(const train_run *run);
 

@@ -49,7 +49,7 @@ static const struct argp_option options_table[] = {
     {"data", 'd', "FOLDER", 0, "the store that samed prepare made", 1},
     {"output", 'o', "FOLDER", 0, "checkpoints, adapters, tables; started again, the run goes on from its newest checkpoint", 1},
     {"sam", KEY_SAM, "FILE", 0, "SAM's weights", 1},
-    {"dry-run", 'n', 0, 0, "check everything, print the plan, memory and disk; train nothing and write nothing", 1},
+    {"dry-run", 'n', 0, 0, "check everything, the store's files too, print the plan, memory and disk; train nothing and write nothing", 1},
     {"init", KEY_ADAPTER, "FILE", 0, "start from this adapter (default: as SAMed starts from SAM)", 1},
     {"adapter-init", KEY_ADAPTER, "FILE", OPTION_HIDDEN, "what --init was called", 1},
     {0, 0, 0, 0, "What is trained:", 2},

@@ -6,6 +6,8 @@
 #include "io/log.h"
 #include "jobs/events.h"
 #include "jobs/options.h"
+#include "jobs/progress.h"
+#include "jobs/stop.h"
 #include "jobs/train.h"
 
 static size_t count_cases(const train_run *run, pipe_part part)
@@ -78,6 +80,43 @@ static void print_disk(const train_run *run)
     if (io_disk_free(folder, &free_bytes, &total_bytes) != IO_OK) return;
     printf("disk: about %.0f MB, a checkpoint %.0f MB; %.0f MB free\n", all / 1e6, checkpoint / 1e6, (double)free_bytes / 1e6);
     if (all > (double)free_bytes) printf("  too little room in %s\n", o->output);
+}
+
+static bool is_used(const train_run *run, pipe_part part)
+{
+    return part == PIPE_PART_TRAIN || (part == PIPE_PART_VAL && run->validator);
+}
+
+/* Each rank reads its share of the store's files; every bad one is a line. *status is that of the first. */
+static int64_t check_share(const train_run *run, io_status *status)
+{
+    int64_t n_bad = 0;
+
+    for (size_t i = (size_t)run->world.rank; i < run->store->n_cases && !job_stop_asked(); i += (size_t)run->world.size) {
+        const pipe_store_case *c = &run->store->cases[i];
+        const io_status found = is_used(run, c->part) ? pipe_store_check_case(run->store, c) : IO_OK;
+        if (found == IO_OK) continue;
+        io_log(IO_LOG_ERROR, "case %s: %s", c->id, io_last_error_text());
+        if (n_bad++ == 0) *status = found;
+    }
+    return n_bad;
+}
+
+io_status job_train_plan_check(const train_run *run)
+{
+    io_status status = IO_OK;
+    const double start = job_time_now();
+    int64_t n_bad = check_share(run, &status);
+
+    job_comm_sum(&run->world, &n_bad, 1);
+    if (status != IO_OK)
+        status = IO_FAIL(status, "%s: %" PRId64 " of its files %s not as prepared; run samed prepare again", run->store->folder, n_bad,
+                         n_bad == 1 ? "is" : "are");
+    else if (job_stop_asked())
+        status = IO_FAIL(IO_ERR_STOPPED, "stopped by %s before all files of %s were read", job_stop_name(), run->store->folder);
+    if (!job_all_ok(&run->world, &status, NULL)) return status;
+    if (run->world.rank == 0) printf("store: its files are those that were prepared, which took %.1f s to read\n", job_time_now() - start);
+    return IO_OK;
 }
 
 void job_train_plan_print(const train_run *run)

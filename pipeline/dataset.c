@@ -7,8 +7,6 @@
 #include "io/memory.h"
 #include "io/slices.h"
 #include "pipeline/augment.h"
-#include "pipeline/case.h"
-#include "pipeline/prepare.h"
 #include "pipeline/random.h"
 #include "pipeline/zoom.h"
 
@@ -147,32 +145,12 @@ static size_t find_case(const pipe_dataset *d, uint32_t sample)
     return low;
 }
 
-static io_status open_file(pipe_dataset *d, size_t index)
-{
-    const pipe_store_case *c = d->cases[index];
-    const io_slices_shape *shape;
-    io_status status;
-    char *path = NULL;
-
-    IO_TRY(pipe_case_path(d->store->folder, c->id, PIPE_PREPARE_SLICES, &path));
-    status = io_slices_open(path, &d->files[index]);
-    io_free(&path);
-    if (status != IO_OK) return status;
-    shape = io_slices_get_shape(d->files[index]);
-    if (shape->rows == d->store->size && shape->cols == d->store->size && shape->n_slices == c->n_slices &&
-        shape->n_classes == d->store->n_classes)
-        return IO_OK;
-    io_slices_free(&d->files[index]);
-    return IO_FAIL(IO_ERR_MISMATCH, "%s: case %s does not have the slices, size and classes that the index tells; run samed prepare again",
-                   d->store->folder, c->id);
-}
-
 static io_status get_file(pipe_dataset *d, size_t index, const io_slices **out)
 {
     io_status status = IO_OK;
 
     pthread_mutex_lock(&d->lock);
-    if (!d->files[index]) status = open_file(d, index);
+    if (!d->files[index]) status = pipe_store_open_case(d->store, d->cases[index], &d->files[index]);
     *out = d->files[index];
     pthread_mutex_unlock(&d->lock);
     return status;

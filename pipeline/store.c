@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "io/file.h"
+#include "io/hash.h"
 #include "io/json.h"
 #include "io/memory.h"
 #include "pipeline/case.h"
@@ -220,6 +221,54 @@ void pipe_store_free(pipe_store **store)
     io_free(&(*store)->cases);
     io_free(&(*store)->folder);
     io_free(store);
+}
+
+io_status pipe_store_open_case(const pipe_store *store, const pipe_store_case *about, io_slices **out)
+{
+    io_status status = IO_OK;
+    const io_slices_shape *shape;
+    io_slices *file = NULL;
+    char *path = NULL;
+
+    *out = NULL;
+    IO_TRY_GOTO(status, done, pipe_case_path(store->folder, about->id, PIPE_PREPARE_SLICES, &path));
+    IO_TRY_GOTO(status, done, io_slices_open(path, &file));
+    shape = io_slices_get_shape(file);
+    if (shape->rows != store->size || shape->cols != store->size || shape->n_slices != about->n_slices ||
+        shape->n_classes != store->n_classes) {
+        status = IO_FAIL(IO_ERR_MISMATCH,
+                         "%s: %lld slices of %d x %d pixels with %d classes, the index tells %lld of %d x %d with %d; "
+                         "run samed prepare again",
+                         path, (long long)shape->n_slices, shape->rows, shape->cols, shape->n_classes, (long long)about->n_slices,
+                         store->size, store->size, store->n_classes);
+        goto done;
+    }
+    *out = file;
+    file = NULL; /* now the caller's */
+done:
+    io_slices_free(&file);
+    io_free(&path);
+    return status;
+}
+
+io_status pipe_store_check_case(const pipe_store *store, const pipe_store_case *about)
+{
+    io_status status = IO_OK;
+    io_slices *file = NULL;
+    char *path = NULL, sha256[65];
+
+    IO_TRY_GOTO(status, done, pipe_store_open_case(store, about, &file));
+    IO_TRY_GOTO(status, done, pipe_case_path(store->folder, about->id, PIPE_PREPARE_SLICES, &path));
+    IO_TRY_GOTO(status, done, io_hash_file(path, sha256));
+    if (strcmp(sha256, about->sha256) != 0)
+        status = IO_FAIL(IO_ERR_CHECKSUM,
+                         "%s: its SHA-256 is %.12s..., the index tells %.12s...; it was changed or damaged, prepare the "
+                         "case again",
+                         path, sha256, about->sha256);
+done:
+    io_free(&path);
+    io_slices_free(&file);
+    return status;
 }
 
 io_status pipe_store_read(const pipe_store *store, const pipe_store_case *about, const io_slices *file, int64_t k, float *image,

@@ -29,14 +29,14 @@ typedef struct pipe_store_case {
 
 typedef struct pipe_store {
     char *folder;
-    int size;                 /* pixels on each side of a slice */
-    int n_classes;            /* without the background */
-    pipe_store_case *cases;   /* [n_cases], ascending by id */
+    int size;               /* pixels on each side of a slice */
+    int n_classes;          /* without the background */
+    pipe_store_case *cases; /* [n_cases], ascending by id */
     size_t n_cases;
 } pipe_store;
 
-/* The part of each of n cases (ids ascending): from lists, of which each line must name a case and none may be in both; from folds, a seeded
- * shuffle dealt out like cards, fold of n_folds to be validated on; else all are trained on. parts [n]. */
+/* The part of each of n cases (ids ascending): from lists, of which each line must name a case and none may be in both; from folds, a
+ * seeded shuffle dealt out like cards, fold of n_folds to be validated on; else all are trained on. parts [n]. */
 io_status pipe_split_assign(const pipe_split *split, const char *const *ids, size_t n, pipe_part *parts);
 
 /* What goes into index.json beside the cases. Borrowed. */
@@ -54,8 +54,13 @@ io_status pipe_store_write(const pipe_store_about *about, const char *const *ids
 io_status pipe_store_open(const char *folder, pipe_store **out);
 void pipe_store_free(pipe_store **store);
 
-/* Slice k of a case's file: image, labels [size][size]. An image that is not finite is IO_ERR_RANGE: a network that is trained on it would be
- * lost, and a loss tells no cause. */
+/* Opens a case's file: header and seek table are read, and must tell what the index tells. */
+io_status pipe_store_open_case(const pipe_store *store, const pipe_store_case *about, io_slices **out);
+/* The same, and all of its bytes are those that were prepared: their SHA-256 is the index's. */
+io_status pipe_store_check_case(const pipe_store *store, const pipe_store_case *about);
+
+/* Slice k of a case's file: image, labels [size][size]. An image that is not finite is IO_ERR_RANGE: a network that is trained on it would
+ * be lost, and a loss tells no cause. */
 io_status pipe_store_read(const pipe_store *store, const pipe_store_case *about, const io_slices *file, int64_t k, float *image,
                           uint16_t *labels);
 

@@ -6,9 +6,7 @@
 
 #include "io/memory.h"
 #include "io/slices.h"
-#include "pipeline/case.h"
 #include "pipeline/metrics.h"
-#include "pipeline/prepare.h"
 #include "pipeline/zoom.h"
 
 enum { SLICES_BETWEEN = 8 /* of each worker between two agreements: each costs the wait for the slowest */ };
@@ -160,25 +158,7 @@ static void count_slice(const pipe_validator *v, int64_t *counts)
 /* *out with io_slices_free. */
 static io_status open_case(const pipe_validator *v, size_t index, io_slices **out)
 {
-    io_status status = IO_OK;
-    const pipe_store_case *about = &v->store->cases[v->cases[index]];
-    const io_slices_shape *shape;
-    io_slices *file = NULL;
-    char *path = NULL;
-
-    IO_TRY_GOTO(status, done, pipe_case_path(v->store->folder, about->id, PIPE_PREPARE_SLICES, &path));
-    IO_TRY_GOTO(status, done, io_slices_open(path, &file));
-    shape = io_slices_get_shape(file);
-    if (shape->rows != v->size || shape->cols != v->size || shape->n_classes != v->store->n_classes || shape->n_slices != about->n_slices) {
-        status = IO_FAIL(IO_ERR_MISMATCH, "%s: it is not what the store's index tells; run samed prepare again", path);
-        goto done;
-    }
-    *out = file;
-    file = NULL;
-done:
-    io_slices_free(&file);
-    io_free(&path);
-    return status;
+    return pipe_store_open_case(v->store, &v->store->cases[v->cases[index]], out);
 }
 
 /* Logits that are no numbers would become background without a word. */

@@ -1,6 +1,7 @@
 """samed train: choices of what is trained and how (blocks, precision), the plan of -n, the events of --json."""
 import json
 import os
+import shutil
 import struct
 import unittest
 
@@ -114,13 +115,39 @@ class Choices(test_train.Folders):
         self.assertFalse(os.path.exists(out))
         for line in ("3 cases with 15 slices to train on, 1 held out; 2 classes, slices of 64 pixels", "network: ViT 32x2, 3 channels, 64 pixels, f32",
                      "the encoder by LoRA of rank 2 on qvk in blocks 0-1", "over 2 ranks", "30 steps of 5 slices, 3 in an epoch; 0 done before",
-                     "memory: ", "disk: "):
+                     "memory: ", "disk: ", "store: its files are those that were prepared"):
             self.assertIn(line, process.stdout)
         samed.check(train(out, "--steps", 2))
         before = sorted(os.listdir(out)), weights_of(out)
         self.assertIn("2 done before", samed.check(train(out, "-n")).stdout)
         self.assertIn("now it is 'lr=0.001", samed.check(train(out, "-n", "--lr", "0.001"), 2).stderr)
         self.assertEqual((sorted(os.listdir(out)), weights_of(out)), before)
+
+    def test_the_plan_names_every_bad_file(self):
+        """Cut off, one bit changed in a slice, another case's file, gone: a line each, and one that counts; a held-out case counts if it is used."""
+        whole, out = test_train.store(), self.out()
+        cases = [(case["id"], case["split"]) for case in samed.read_json(whole, "index.json")["cases"]]
+        names = [name for name, split in cases if split == "train"] + [name for name, split in cases if split == "val"]
+        self.assertEqual(len(names), 4)
+        data = shutil.copytree(whole, self.out("store"))
+        cut, bit, other, gone = (os.path.join(data, name + ".slices") for name in names)
+        os.truncate(cut, os.path.getsize(cut) - 1)
+        with open(bit, "r+b") as stream:
+            stream.seek(os.path.getsize(bit) // 2)
+            byte = stream.read(1)
+            stream.seek(-1, os.SEEK_CUR)
+            stream.write(bytes([byte[0] ^ 1]))
+        shutil.copy(os.path.join(whole, names[0] + ".slices"), other)
+        os.remove(gone)
+        for ranks, options, n_bad in ((0, (), 4), (2, (), 4), (0, ("--validate-every", 0), 3)):
+            with self.subTest(ranks=ranks, options=options):
+                process = samed.check(train(out, "-n", *options, data=data, ranks=ranks), 2)
+                lines = [line for line in process.stderr.splitlines() if line.startswith("samed:") and "error: " in line]
+                self.assertEqual(len(lines), n_bad + 1, process.stderr)
+                for name, says in zip(names[:n_bad], ("does not end with a seek table", "its SHA-256 is", "its SHA-256 is", "No such file")):
+                    self.assertEqual(len([line for line in lines if f"error: case {name}: " in line and says in line]), 1, process.stderr)
+                self.assertIn(f"{data}: {n_bad} of its files are not as prepared; run samed prepare again", process.stderr)
+        self.assertFalse(os.path.exists(out))
 
     def test_events(self):
         out = self.out()
