@@ -369,7 +369,6 @@ int job_evaluate_main(int argc, char **argv)
     if (code >= 0) goto done;
     run.options = &options;
     run.started = job_time_now();
-    job_stop_install(); /* before MPI: starting it takes a while on many nodes */
     status = job_comm_init(&run.world);
     set_log(&run);
     code = status == IO_OK ? plan_and_evaluate(&run) : job_exit_leave(&run.world, status, JOB_EXIT_RUN);

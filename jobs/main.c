@@ -11,12 +11,14 @@
 #include "jobs/devices.h"
 #include "jobs/exits.h"
 #include "jobs/spin.h"
+#include "jobs/stop.h"
 
 typedef struct command {
     const char *name;
     char *title; /* becomes argv[0] */
     const char *help;
     int (*run)(int argc, char **argv);
+    bool stops; /* in good order, at a signal */
 } command;
 
 static char title_segment[] = "samed segment", title_info[] = "samed info", title_convert[] = "samed convert",
@@ -24,15 +26,15 @@ static char title_segment[] = "samed segment", title_info[] = "samed info", titl
             title_prepare[] = "samed prepare", title_train[] = "samed train", title_status[] = "samed status";
 
 static const command commands[] = {
-    {"segment", title_segment, "NIfTI volumes in, label maps out, on any number of ranks", job_segment_main},
-    {"evaluate", title_evaluate, "label maps against a reference: DSC, HD and their kin per organ, as a report", job_evaluate_main},
-    {"prepare", title_prepare, "images with label maps into a store of slices for training", job_prepare_main},
-    {"train", title_train, "finetunes SAM on such a store; the same weights on any number of ranks", job_train_main},
-    {"status", title_status, "where a run stands: what is done, under way, failed and why, left", job_status_main},
-    {"info", title_info, "what a NIfTI, weight or adapter file holds; --check reads all of it", job_info_main},
-    {"convert", title_convert, ".pth to .safetensors and back; --merge puts an adapter into SAM", job_convert_main},
-    {"phantom", title_phantom, "synthetic CT studies with label maps, and random weights", job_phantom_main},
-    {"bench", title_bench, "how fast the network runs here", job_bench_main},
+    {"segment", title_segment, "NIfTI volumes in, label maps out, on any number of ranks", job_segment_main, true},
+    {"evaluate", title_evaluate, "label maps against a reference: DSC, HD and their kin per organ, as a report", job_evaluate_main, true},
+    {"prepare", title_prepare, "images with label maps into a store of slices for training", job_prepare_main, true},
+    {"train", title_train, "finetunes SAM on such a store; the same weights on any number of ranks", job_train_main, true},
+    {"status", title_status, "where a run stands: what is done, under way, failed and why, left", job_status_main, false},
+    {"info", title_info, "what a NIfTI, weight or adapter file holds; --check reads all of it", job_info_main, false},
+    {"convert", title_convert, ".pth to .safetensors and back; --merge puts an adapter into SAM", job_convert_main, false},
+    {"phantom", title_phantom, "synthetic CT studies with label maps, and random weights", job_phantom_main, false},
+    {"bench", title_bench, "how fast the network runs here", job_bench_main, false},
 };
 
 static const size_t n_commands = sizeof commands / sizeof *commands;
@@ -91,12 +93,21 @@ static int close_output(int code)
     return code == JOB_EXIT_DONE ? JOB_EXIT_RUN : code;
 }
 
+/* Loading MPI and all else takes longer than a fast case, and happens twice (spin.h): a signal that comes meanwhile is kept until its
+ * command can stop in good order. This runs as soon as the libraries are in place, before their own beginnings. What comes before that
+ * finds no code of ours, and kills. */
+__attribute__((section(".preinit_array"), used)) static void (*const run_first)(void) = job_stop_hold;
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
     const command *chosen = find_command(name);
 
     job_spin_limit(argv);
+    if (chosen && chosen->stops)
+        job_stop_install(); /* before MPI: starting it takes a while on many nodes */
+    else
+        job_stop_release();
     if (!chosen) return leave_after_first(run_without_command(name));
     argv[1] = chosen->title;
     signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails with EFBIG, which is reported like a full disk */

@@ -253,7 +253,6 @@ int job_prepare_main(int argc, char **argv)
     run.started = job_time_now();
     run.options = &options;
     signal(SIGPIPE, SIG_IGN); /* `--json | head` ends the reading, not the run */
-    job_stop_install();       /* before MPI: starting it takes a while on many nodes */
     status = job_comm_init(&run.world);
     set_log(&run);
     code = status == IO_OK ? plan_and_prepare(&run) : job_exit_leave(&run.world, status, JOB_EXIT_RUN);

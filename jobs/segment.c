@@ -295,7 +295,6 @@ int job_segment_main(int argc, char **argv)
     run.started = job_time_now();
     run.options = &options;
     if (options.json) signal(SIGPIPE, SIG_IGN); /* `--json | head` ends the reading, not the run */
-    job_stop_install();                         /* before MPI: starting it takes a while on many nodes */
     status = job_comm_init(&run.world);
     set_log(&run);
     job_comm_set_abort(leave, &run);

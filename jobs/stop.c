@@ -10,6 +10,9 @@
 #include <string.h>
 #include <time.h>
 
+static const int signals[] = {SIGTERM, SIGUSR1, SIGINT};
+static const size_t n_signals = sizeof signals / sizeof *signals;
+
 static volatile sig_atomic_t signal_number;
 static atomic_bool is_asked;
 static double first_seen; /* seconds, monotonic; main thread only */
@@ -39,16 +42,35 @@ static void take_signal(int number)
     if (atomic_load(&watch.is_open)) sem_post(&watch.wake);
 }
 
+static void change_mask(int how)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < n_signals; i++) sigaddset(&set, signals[i]);
+    sigprocmask(how, &set, NULL);
+}
+
+void job_stop_hold(void)
+{
+    change_mask(SIG_BLOCK);
+}
+
+void job_stop_release(void)
+{
+    change_mask(SIG_UNBLOCK);
+}
+
 void job_stop_install(void)
 {
-    static const int signals[] = {SIGTERM, SIGUSR1, SIGINT};
     struct sigaction action;
 
     memset(&action, 0, sizeof action);
     action.sa_handler = take_signal;
     action.sa_flags = SA_RESTART | (int)SA_RESETHAND; /* once: the next one has its default meaning */
     sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &action, NULL);
+    for (size_t i = 0; i < n_signals; i++) sigaction(signals[i], &action, NULL);
+    job_stop_release();
 }
 
 bool job_stop_asked(void)

@@ -4,7 +4,12 @@
 
 #include <stdbool.h>
 
+/* The three signals wait from here on, also over exec, until one of the next two. */
+void job_stop_hold(void);
+/* They set the flag; one that waits does so now. */
 void job_stop_install(void);
+/* They kill, as by default. */
+void job_stop_release(void);
 bool job_stop_asked(void);
 /* As if a signal had come: another rank got one. */
 void job_stop_ask(void);

@@ -327,7 +327,6 @@ int job_train_main(int argc, char **argv)
 
     if (code >= 0) return code;
     run.options = &options;
-    job_stop_install(); /* before MPI: starting it takes a while on many nodes */
     status = job_comm_init(&run.world);
     set_log(&run);
     code = status == IO_OK ? open_and_train(&run) : job_exit_leave(&run.world, status, JOB_EXIT_RUN);

@@ -72,11 +72,22 @@ def is_rank(pid, rank):
         return False
 
 
+def has_signal(pid, number, masks):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as stream:
+        return any(int(line.split()[1], 16) >> (number - 1) & 1 for line in stream if line.startswith(masks))
+
+
 def catches(pid, number):
     """Has the process a handler for this signal?"""
-    with open(f"/proc/{pid}/status", encoding="utf-8") as stream:
-        mask = next(line.split()[1] for line in stream if line.startswith("SigCgt:"))
-    return bool(int(mask, 16) >> (number - 1) & 1)
+    return has_signal(pid, number, ("SigCgt:",))
+
+
+def withstands(pid, number):
+    """Does this signal not kill the process: it has a handler, or keeps the signal for later? False when the process is gone."""
+    try:
+        return has_signal(pid, number, ("SigCgt:", "SigBlk:"))
+    except OSError:
+        return False
 
 
 def kill_all(process):

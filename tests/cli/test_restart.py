@@ -119,6 +119,90 @@ class Restart(unittest.TestCase):
         self.assertIn("verified", errors)
 
 
+class EarlySignals(unittest.TestCase):
+    """A signal while the program is still being loaded, starts itself again (jobs/spin.h) or starts MPI stops it in good order too. Only what
+    comes before its libraries are in place kills: there is no code of ours yet."""
+
+    def setUp(self):
+        self.folder = samed.study()
+        self.out = samed.path(self.id())
+
+    def start(self, *arguments, ranks=0):
+        environment = samed.environment(with_mpi=True)
+        environment.pop("OMP_WAIT_POLICY", None)  # which would spare it starting itself again
+        return subprocess.Popen(samed.command(arguments, ranks), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def segment(self, ranks=0):
+        return self.start(*samed.segment_arguments(self.folder, self.out, "-q", "--overwrite"), ranks=ranks)
+
+    def send(self, process, number, after_s=0.0):
+        """As soon as it withstands the signal, or after_s later; returns how it ended."""
+        samed.wait_for(lambda: samed.withstands(process.pid, number) or process.poll() is not None, "the first moment")
+        self.assertIsNone(process.poll(), process.args)
+        time.sleep(after_s)
+        process.send_signal(number)
+        errors = process.communicate(timeout=60)[1]
+        return process.returncode, errors
+
+    def test_at_the_first_moment(self):
+        study = samed.path("early.study")
+        samed.check(samed.run("phantom", "-q", "-o", study, "--cases", 4, "--size", 24, 24, 5))
+        labels = os.path.join(study, "labelsTr")
+        commands = ((signal.SIGINT, samed.segment_arguments(self.folder, self.out, "-q")),
+                    (signal.SIGUSR1, ["evaluate", "-q", "-p", labels, "-r", labels, "-o", self.out + ".report"]),
+                    (signal.SIGTERM, ["prepare", "-q", "-i", study, "-o", self.out + ".store"]))
+        for number, arguments in commands:
+            with self.subTest(command=arguments[0]):
+                code, errors = self.send(self.start(*arguments), number)
+                self.assertEqual(code, 75, errors)
+        self.assertEqual(samed.leftovers(self.out), [])
+        self.assertFalse([name for name in os.listdir(self.out) if "_dseg" in name or name == "done"])
+
+    def test_when_it_has_just_started_itself_again(self):
+        def is_again(pid):
+            with open(f"/proc/{pid}/environ", "rb") as stream:
+                return b"GOMP_SPINCOUNT=" in stream.read()
+        for _ in range(5):
+            process = self.segment()
+            samed.wait_for(lambda: is_again(process.pid), "the second start")
+            process.send_signal(signal.SIGUSR1)
+            errors = process.communicate(timeout=60)[1]
+            self.assertEqual(process.returncode, 75, errors)
+
+    def test_a_little_later(self):
+        for after_ms in (1, 3, 8, 16, 30, 50):
+            code, errors = self.send(self.segment(), signal.SIGUSR1, after_ms / 1000)
+            self.assertIn(code, (75, 0), f"{after_ms} ms: {errors}")  # 0: it was done
+
+    def test_whenever(self):
+        n_later = 0
+        for after_ms in range(0, 201, 20):
+            process = self.segment()
+            time.sleep(after_ms / 1000)
+            is_ready = samed.withstands(process.pid, signal.SIGUSR1)
+            process.send_signal(signal.SIGUSR1)
+            errors = process.communicate(timeout=60)[1]
+            n_later += is_ready
+            self.assertIn(process.returncode, (75, 0) if is_ready else (-signal.SIGUSR1, 75, 0), f"{after_ms} ms: {errors}")
+        self.assertGreater(n_later, 0)
+
+    def test_to_one_rank(self):
+        process = self.segment(ranks=2)
+        ranks = []
+
+        def find_rank():
+            ranks[:] = [pid for pid in samed.descendants(process.pid) if samed.is_rank(pid, 1) and samed.withstands(pid, signal.SIGUSR1)]
+            return ranks or process.poll() is not None
+        samed.wait_for(find_rank, "rank 1")
+        os.kill(ranks[0], signal.SIGUSR1)
+        errors = process.communicate(timeout=60)[1]
+        self.assertEqual(process.returncode, 75, errors)
+
+    def test_commands_that_have_nothing_to_stop_are_killed(self):
+        code, errors = self.send(self.start("bench", "--image-size", 512), signal.SIGTERM)
+        self.assertEqual(code, -signal.SIGTERM, errors)
+
+
 class Damage(unittest.TestCase):
     def setUp(self):
         self.folder = samed.study()
