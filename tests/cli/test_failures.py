@@ -1,5 +1,6 @@
 """One bad case never stops the others; a bad run says so once, with the right code."""
 import gzip
+import json
 import os
 import resource
 import shutil
@@ -103,6 +104,71 @@ class BadCases(unittest.TestCase):
         samed.check(samed.segment(self.folder, self.images, "-q", images=self.images))
         self.assertEqual(samed.stamps(self.images), before)
         self.assertEqual(len(before), 5)
+
+
+class OneRank(unittest.TestCase):
+    """Three ranks share each case; the last of them, in a working folder of its own, sees another file than the others under one name. The
+    largest case is handed out first, a part to each rank, so that one is what it meets."""
+
+    def setUp(self):
+        self.folder = samed.study()
+        self.out = samed.path(self.id() + ".out")
+        self.theirs, self.own = (samed.path(self.id() + name) for name in (".theirs", ".own"))
+        for place in (self.theirs, self.own):
+            shutil.copytree(os.path.join(self.folder, "imagesTr"), os.path.join(place, "images"))
+        slices = {f"c{i}": 7 + 3 * i % 5 for i in range(5)}
+        self.case = max(slices, key=slices.get)
+        self.file = os.path.join(self.own, "images", self.case + ".nii.gz")
+
+    def run_apart(self, code):
+        arguments = samed.segment_arguments(self.folder, self.out, "--team", "all", "--json", images="images")
+        program = samed.command(arguments, 0)
+        process = subprocess.run(["mpirun", "-n", "2", "--wdir", self.theirs, *program, ":", "-n", "1", "--wdir", self.own, *program],
+                                 env=samed.environment(with_mpi=True), capture_output=True, text=True, timeout=120, check=False)
+        return samed.check(process, code)
+
+    def expect_one_failure(self, stage, reason, says):
+        process = self.run_apart(3)
+        rows = samed.table(os.path.join(self.out, "failed.tsv"))
+        self.assertEqual([(row["case"], row["stage"], row["reason"]) for row in rows], [(self.case, stage, reason)])
+        self.assertIn(says, rows[0]["text"])
+        lines = [line for line in process.stderr.splitlines() if self.case in line]
+        self.assertEqual((len(lines), says in lines[0]), (1, True), process.stderr)
+        events = [event for event in map(json.loads, process.stdout.splitlines()) if event.get("case") == self.case]
+        self.assertEqual([event["status"] for event in events], ["failed"])
+        self.assertEqual([name for name in os.listdir(self.out) if name.startswith(self.case)], [])
+        self.assertEqual(samed.leftovers(self.out), [])
+        with open(os.path.join(self.out, "done"), encoding="utf-8") as stream:
+            self.assertEqual(stream.read(), "3\n")
+
+    def expect_the_rest(self):
+        """All but that case are there; a run in which all see the same does it and nothing else."""
+        reference = samed.path("one.rank.reference")
+        if not os.path.isdir(reference):
+            samed.check(samed.segment(self.folder, reference, "-q"))
+        expected = samed.label_maps(reference)
+        self.assertEqual(samed.label_maps(self.out), {name: sha for name, sha in expected.items() if not name.startswith(self.case)})
+        before = samed.stamps(self.out)
+        shutil.copy(os.path.join(self.theirs, "images", self.case + ".nii.gz"), self.file)
+        self.run_apart(0)
+        after = samed.stamps(self.out)
+        self.assertEqual({name: after[name] for name in before}, before)
+        self.assertEqual(samed.label_maps(self.out), expected)
+        self.assertFalse(os.path.exists(os.path.join(self.out, "failed.tsv")))
+
+    def test_reads_a_file_that_was_cut_off(self):
+        os.truncate(self.file, os.path.getsize(self.file) * 3 // 4)
+        self.expect_one_failure("read", "truncated", self.case + ".nii.gz")
+        self.expect_the_rest()
+
+    def test_reads_another_version_of_a_file(self):
+        with gzip.open(self.file) as stream:
+            content = bytearray(stream.read())
+        content[-1] ^= 1
+        with gzip.open(self.file, "wb") as stream:
+            stream.write(content)
+        self.expect_one_failure("segment", "mismatch", "another rank read another file under this name")
+        self.expect_the_rest()
 
 
 class RefusedWrite(unittest.TestCase):
