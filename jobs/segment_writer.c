@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/log.h"
 #include "io/memory.h"
 #include "jobs/segment.h"
 
@@ -13,6 +14,7 @@ struct segment_writer {
     job_channel *outcomes; /* job_outcome */
     pthread_t thread;
     bool is_running;
+    bool has_told_scratch; /* thread */
     atomic_bool is_finished;
     atomic_int n_held; /* cases added and not yet written */
 };
@@ -55,18 +57,35 @@ done:
     return status;
 }
 
-static io_status write_work(const segment_run *run, segment_work *work)
+static io_status write_case(const segment_run *run, const segment_work *work, const void *labels, const pipe_outputs *outputs)
 {
-    io_status status = IO_OK;
     io_json *details = NULL;
-    const void *labels;
+    io_status status = print_details(run, work, &details);
 
-    IO_TRY_GOTO(status, done, pipe_labelmap_finish(work->map, &labels));
-    IO_TRY_GOTO(status, done, print_details(run, work, &details));
-    status = pipe_case_write(work->body, labels, &run->outputs, details);
-done:
+    if (status == IO_OK) status = pipe_case_write(work->body, labels, outputs, details);
     io_json_free(&details);
     return status;
+}
+
+/* A scratch folder that is full or lost makes a run slower, not impossible, as in the reader. When the fault is the output folder's, it
+ * comes again. */
+static io_status write_work(segment_writer *writer, const segment_work *work)
+{
+    const segment_run *run = writer->run;
+    pipe_outputs outputs = run->outputs;
+    char text[JOB_TEXT_BYTES];
+    const void *labels;
+    io_status status;
+
+    IO_TRY(pipe_labelmap_finish(work->map, &labels));
+    status = write_case(run, work, labels, &outputs);
+    if (status == IO_OK || !outputs.scratch) return status;
+    snprintf(text, sizeof text, "%s", io_last_error_text());
+    outputs.scratch = NULL;
+    IO_TRY(write_case(run, work, labels, &outputs));
+    if (!writer->has_told_scratch) io_log(IO_LOG_WARN, "--scratch: %s; such cases are written where they belong", text);
+    writer->has_told_scratch = true;
+    return IO_OK;
 }
 
 static void *write_works(void *argument)
@@ -77,7 +96,7 @@ static void *write_works(void *argument)
     while (job_channel_pop(writer->works, &work, -1)) {
         job_outcome outcome = {
             .case_index = work->part.case_index, .n_slices = work->body->n_slices, .stage = "write", .n_warnings = work->n_warnings};
-        outcome.status = write_work(writer->run, work);
+        outcome.status = write_work(writer, work);
         if (outcome.status != IO_OK) snprintf(outcome.text, sizeof outcome.text, "%s", io_last_error_text());
         outcome.seconds = job_time_now() - work->started;
         job_segment_work_free(&work);

@@ -222,7 +222,7 @@ static io_status write_preview(const pipe_case *work, const void *labels, const 
     io_free(&path);
     IO_TRY_GOTO(status, done, pipe_case_path(find_work_folder(outputs), work->id, "_preview.png", &path));
     status = pipe_preview_write(path, work->volume, labels, outputs->label_bytes, outputs->names, outputs->options);
-    if (status == IO_ERR_NO_SPACE || status == IO_ERR_FILE) goto done;
+    if (status == IO_ERR_NO_SPACE || status == IO_ERR_FILE || status == IO_ERR_NOT_FOUND) goto done;
     if (status == IO_OK) {
         IO_TRY_GOTO(status, done, io_hash_file(path, sha256));
         IO_TRY_GOTO(status, done, deliver(outputs, work->id, "_preview.png", sha256));

@@ -24,21 +24,26 @@ class FullDisk(unittest.TestCase):
         self.assertFalse([name for name in names if name.endswith(".tmp")], names)
         self.assertNotIn("done", names)
 
-
-    def test_scratch_without_room_for_inputs(self):
-        """They are read from where they are, which is said once; label maps, which are small, still go through it."""
-        folder, disk, out = samed.study(), samed.path("small"), samed.path("small.out")
-        os.makedirs(disk)
-        inside = f"mount -t tmpfs -o size=8k tmpfs {disk} || exit 99; \"$@\"; code=$?; ls -A {disk}; exit $code"
-        command = [*NAMESPACE, "sh", "-c", inside, "sh"]
-        process = subprocess.run(command + samed.command(samed.segment_arguments(folder, out, "--scratch", disk), 0),
-                                 env=samed.environment(with_mpi=True), capture_output=True, text=True, timeout=120, check=False)
-        samed.check(process)
-        self.assertEqual(process.stderr.count("cases are read from where they are"), 1, process.stderr)
-        self.assertEqual(process.stdout, "")
-        plain = samed.path("small.plain")
+    def test_scratch_without_room(self):
+        """Inputs are read from where they are, which is said once; label maps, which are small, still go through it, or, when there is no room
+        for anything, straight to their place."""
+        folder, plain = samed.study(), samed.path("small.plain")
         samed.check(samed.segment(folder, plain, "-q"))
-        self.assertEqual(samed.label_maps(out), samed.label_maps(plain))
+        for fill, n_written in (("true", 0), ("head -c 8192 /dev/zero > {}/full", 1)):
+            with self.subTest(fill=fill):
+                disk, out = samed.path(f"small.{n_written}"), samed.path(f"small.out.{n_written}")
+                os.makedirs(disk)
+                inside = (f"mount -t tmpfs -o size=8k tmpfs {disk} || exit 99; {fill.format(disk)}; \"$@\"; code=$?; rm -f {disk}/full; "
+                          f"ls -A {disk}; exit $code")
+                command = [*NAMESPACE, "sh", "-c", inside, "sh"]
+                process = subprocess.run(command + samed.command(samed.segment_arguments(folder, out, "--scratch", disk), 0),
+                                         env=samed.environment(with_mpi=True), capture_output=True, text=True, timeout=120, check=False)
+                samed.check(process)
+                self.assertEqual(process.stderr.count("cases are read from where they are"), 1, process.stderr)
+                self.assertEqual(process.stderr.count("cases are written where they belong"), n_written, process.stderr)
+                self.assertEqual(process.stdout, "")
+                self.assertEqual(samed.label_maps(out), samed.label_maps(plain))
+                self.assertEqual(samed.leftovers(out), [])
 
 
 if __name__ == "__main__":

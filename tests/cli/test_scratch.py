@@ -72,6 +72,41 @@ class Scratch(unittest.TestCase):
         samed.check(samed.segment(self.folder, self.out, "-q", "--image-size", "512", "--scratch", self.scratch))
         self.assertEqual(os.listdir(self.scratch), ["samed.elsewhere.1"])
 
+    def lose(self, ranks, is_lost):
+        """A run whose scratch folders go, those of the processes that is_lost tells, as soon as they are there: another process's clean-up, or a
+        disk that leaves. The results are those without --scratch, and each of these ranks says once what it does about reading and writing."""
+        process = samed.start(*samed.segment_arguments(self.folder, self.out, "--preview", "--image-size", "512", "--scratch", self.scratch),
+                              ranks=ranks)
+
+        def find():
+            return [name for name in os.listdir(self.scratch) if is_lost(int(name.rpartition(".")[2]))]
+        samed.wait_for(lambda: find() or process.poll() is not None, "the scratch folder")
+        lost = find()
+        self.assertEqual(len(lost), 1)
+        away = self.scratch + ".lost"
+        os.rename(os.path.join(self.scratch, lost[0]), away)
+        self.addCleanup(shutil.rmtree, away, ignore_errors=True)
+        errors = process.communicate(timeout=120)[1]
+        self.assertEqual(process.returncode, 0, errors)
+        self.assertEqual((errors.count("such cases are read from where they are"), errors.count("such cases are written where they belong")),
+                         (1, 1), errors)
+        plain = samed.path("plain.512")
+        if not os.path.isdir(plain):
+            samed.check(samed.segment(self.folder, plain, "-q", "--preview", "--image-size", "512"))
+        self.assertEqual(samed.label_maps(self.out), samed.label_maps(plain))
+        for i in range(5):
+            self.assertEqual(samed.digest(os.path.join(self.out, f"c{i}_preview.png")), samed.digest(os.path.join(plain, f"c{i}_preview.png")))
+        self.assertEqual((os.listdir(self.scratch), samed.leftovers(self.out)), ([], []))
+        before = samed.stamps(self.out)  # records and results fit each other: nothing is done again
+        samed.check(samed.segment(self.folder, self.out, "-q", "--preview", "--image-size", "512"))
+        self.assertEqual(samed.stamps(self.out), before)
+
+    def test_lost(self):
+        self.lose(0, lambda pid: True)
+
+    def test_lost_on_one_rank(self):
+        self.lose(2, lambda pid: samed.is_rank(pid, 1))
+
     def test_no_folder(self):
         process = samed.check(samed.segment(self.folder, self.out, "--scratch", "/nowhere/scratch", ranks=2), 2)
         self.assertEqual(process.stderr.count("--scratch"), 1, process.stderr)
