@@ -67,6 +67,7 @@ typedef struct train_status {
     double best_dice;             /* of all validations, -1 without one */
     int64_t best_step, checkpoint_step;
     double seconds_per_step;          /* over the last steps, 0 when not known */
+    bool has_ended;                   /* the run wrote its exit code */
     char reason[STATUS_REASON_BYTES]; /* why it failed, "" when it did not say */
 } train_status;
 

@@ -82,6 +82,7 @@ static io_status read_run(const char *folder, train_status *out)
     if (!io_file_exists(path)) goto done;
     IO_TRY_GOTO(status, done, io_json_read(path, MAX_RUN_BYTES, &root));
     if (io_json_get_number(root, "steps", &number)) out->n_steps = (int64_t)number;
+    out->has_ended = io_json_get_number(root, "exit", &number);
     reason = io_json_get_text(root, "error");
     if (reason) snprintf(out->reason, sizeof out->reason, "%s", reason);
 done:
@@ -90,13 +91,11 @@ done:
     return status;
 }
 
-/* run.json is written at the start of a training run, and again at its end: with the reason when it failed. What it leaves when it stops
- * in good order is the checkpoint of its last step. */
+/* run.json is written at the start of a training run, and again at its end, with the exit code, and the reason when it failed. */
 static void judge(train_status *out)
 {
+    if (out->place.state == STATUS_STOPPED && !out->has_ended) out->place.state = STATUS_KILLED;
     if (out->place.state == STATUS_STOPPED && *out->reason) out->place.state = STATUS_FAILED;
-    if (out->place.state == STATUS_STOPPED && out->checkpoint_step < out->step) out->place.state = STATUS_KILLED;
-    if (out->place.state == STATUS_STOPPED && out->step == 0) out->place.state = STATUS_KILLED;
     out->place.seconds_left = -1;
     if (out->place.state == STATUS_RUNNING && out->n_steps >= out->step && out->seconds_per_step > 0)
         out->place.seconds_left = (double)(out->n_steps - out->step) * out->seconds_per_step;

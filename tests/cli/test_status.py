@@ -118,12 +118,17 @@ class Status(unittest.TestCase):
             stream.write("step,epoch,mean\n1,0,\n2,0,0.25\n")
         with open(self.make("run.json"), "w", encoding="utf-8") as stream:
             json.dump({"steps": 10}, stream)
-        text, s = self.status(75)  # a step was made that no checkpoint has
+        text, s = self.status(75)  # it has not written how it ended
         self.assertEqual((s["kind"], s["state"], s["step"], s["steps"], s["epoch"], s["loss"]), ("train", "killed", 2, 10, 1, 0.8))
         self.assertEqual((s["best_dsc"], s["best_step"], s["seconds_per_step"], s["checkpoint_step"]), (0.25, 2, 2.0, 0))
         self.assertIn("step: 2 of 10", text)
         with open(self.make("checkpoint_2.safetensors"), "w", encoding="utf-8"):
             pass
+        self.assertEqual(self.status(75)[1]["state"], "killed")  # it may have been just then
+        with open(self.make("run.json"), "w", encoding="utf-8") as stream:
+            json.dump({"steps": 10, "exit": 75}, stream)
+        self.assertEqual(self.status(75)[1]["state"], "stopped")
+        os.remove(self.make("checkpoint_2.safetensors"))  # mpirun left it no time for one
         self.assertEqual(self.status(75)[1]["state"], "stopped")
         with open(self.make("run.json"), "w", encoding="utf-8") as stream:
             json.dump({"steps": 10, "exit": 1, "error": "case x, slice 2: its image holds nan"}, stream)
