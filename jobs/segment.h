@@ -50,8 +50,9 @@ enum {
 /* The cases of a run, the same on all ranks. */
 typedef struct segment_plan {
     io_manifest *manifest;
-    int64_t *is_left_out; /* [n_cases] 1 when --only does not name it */
-    char *old_failures;   /* rank 0: lines of earlier failed.tsv that this run leaves as they are; NULL for none */
+    int64_t *is_left_out;  /* [n_cases] 1 when --only does not name it */
+    char *old_failures;    /* rank 0: lines of earlier failed.tsv that this run leaves as they are; NULL for none */
+    int64_t *known_slices; /* [n_cases] of cases left out, as earlier runs counted, 0 when not known; NULL without --only, on other ranks */
     int64_t *n_slices; /* [n_cases] by the headers; 1 for a case that is left out or whose header cannot be read: its failure is found when
                           it is its turn */
     int64_t *n_voxels; /* [n_cases] 0 without a header, as the next */

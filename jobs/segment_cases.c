@@ -178,8 +178,37 @@ done:
     return status;
 }
 
-/* A run of some cases must not make the failures of the others forgotten. */
-static io_status remember_failures(const job_segment_options *options, segment_plan *plan)
+/* The slices of cases that this run leaves out, for samed status: their headers are not read. */
+static io_status keep_slices(const char *place, segment_plan *plan)
+{
+    io_status status;
+    char *path = NULL, *text = NULL, *rest;
+
+    IO_TRY_GOTO(status, done, io_path_join(place, "cases.tsv", &path));
+    if (!io_file_exists(path)) goto done;
+    IO_TRY_GOTO(status, done, io_file_read_text(path, MAX_LIST_BYTES, &text));
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        char *end = strchr(line, '\t');
+        const int64_t n_slices = end ? strtoll(end + 1, NULL, 10) : 0;
+        size_t i;
+        if (end) *end = '\0';
+        i = find_case(plan->manifest, line);
+        if (i < plan->manifest->n_cases && n_slices > 0) plan->known_slices[i] = n_slices;
+    }
+done:
+    io_free(&text);
+    io_free(&path);
+    return status;
+}
+
+static io_status keep_place(const char *place, const job_segment_options *options, segment_plan *plan, FILE *failures)
+{
+    IO_TRY(keep_slices(place, plan));
+    return keep_failures(place, options, plan, failures);
+}
+
+/* A run of some cases must not make forgotten what earlier ones say of the others: failures, numbers of slices. */
+static io_status remember_others(const job_segment_options *options, segment_plan *plan)
 {
     io_status status = IO_OK;
     char **names = NULL, *place = NULL, *text = NULL;
@@ -188,15 +217,16 @@ static io_status remember_failures(const job_segment_options *options, segment_p
     FILE *out;
 
     if (!io_folder_exists(options->output)) return IO_OK;
+    IO_TRY(io_alloc(plan->manifest->n_cases, sizeof *plan->known_slices, (void **)&plan->known_slices));
     out = open_memstream(&text, &n_bytes);
     if (!out) return IO_FAIL_ERRNO("failed.tsv");
-    IO_TRY_GOTO(status, done, keep_failures(options->output, options, plan, out));
+    IO_TRY_GOTO(status, done, keep_place(options->output, options, plan, out));
     IO_TRY_GOTO(status, done, io_folder_list(options->output, &names, &n_names));
     for (size_t i = 0; i < n_names; i++) {
         if (!job_output_is_shard(names[i], &shard)) continue;
         io_free(&place);
         IO_TRY_GOTO(status, done, io_path_join(options->output, names[i], &place));
-        IO_TRY_GOTO(status, done, keep_failures(place, options, plan, out));
+        IO_TRY_GOTO(status, done, keep_place(place, options, plan, out));
     }
 done:
     fclose(out);
@@ -215,7 +245,7 @@ static io_status choose_cases(const job_segment_options *options, segment_plan *
     IO_TRY(io_alloc(plan->manifest->n_cases, sizeof *plan->is_left_out, (void **)&plan->is_left_out));
     if (!options->only) return IO_OK;
     IO_TRY(take_only(options, plan));
-    return remember_failures(options, plan);
+    return remember_others(options, plan);
 }
 
 /* One line per case: left out?, id, path. Rank 0 alone lists folders: a thousand ranks would be a storm on the file server. */

@@ -105,6 +105,7 @@ void job_segment_plan_free(segment_plan *plan)
     io_manifest_free(&plan->manifest);
     io_free(&plan->is_left_out);
     io_free(&plan->old_failures);
+    io_free(&plan->known_slices);
     io_free(&plan->n_slices);
     io_free(&plan->n_voxels);
     io_free(&plan->image_bytes);

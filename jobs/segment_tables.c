@@ -33,6 +33,13 @@ static io_status write_table(const segment_run *run, const char *name, FILE *out
     return status;
 }
 
+/* 0: not known. Of a case that is left out that is what an earlier run counted. */
+static long long count_slices(const segment_plan *plan, size_t i)
+{
+    if (!plan->is_left_out[i]) return plan->n_voxels[i] > 0 ? (long long)plan->n_slices[i] : 0;
+    return plan->known_slices ? (long long)plan->known_slices[i] : 0;
+}
+
 static io_status write_cases(const segment_run *run)
 {
     const segment_plan *plan = &run->plan;
@@ -44,7 +51,7 @@ static io_status write_cases(const segment_run *run)
     if (!out) return IO_FAIL_ERRNO("cases.tsv");
     fprintf(out, "case\tslices\tstate\n");
     for (size_t i = 0; i < plan->manifest->n_cases; i++)
-        fprintf(out, "%s\t%lld\t%s\n", plan->manifest->cases[i].id, plan->is_left_out[i] ? 0LL : (long long)plan->n_slices[i],
+        fprintf(out, "%s\t%lld\t%s\n", plan->manifest->cases[i].id, count_slices(plan, i),
                 plan->is_left_out[i] ? "left_out"
                 : plan->is_done[i]   ? "done_before"
                                      : "to_do");

@@ -111,23 +111,47 @@ static void print_places(const segment_status *s)
         if (place->state == STATUS_FINISHED) continue;
         printf("  %s: %s%s", *place->name ? place->name : "run", job_status_name(place->state), advise(place->state));
         if (place->state == STATUS_RUNNING) printf(" (%s)", place->owner);
-        if (place->state != STATUS_WAITING) printf(", %lld case%s left", (long long)place->n_left, place->n_left == 1 ? "" : "s");
+        if (place->is_listed) printf(", %lld case%s left", (long long)place->n_left, place->n_left == 1 ? "" : "s");
         print_left(place->seconds_left);
         printf("\n");
     }
 }
 
+/* A run of --only has ended well, and nobody has asked for the others yet. */
+static bool lacks_only_left_out(const segment_status *s)
+{
+    return s->state == STATUS_STOPPED && s->n_left > 0 && s->n_left == s->n_left_out;
+}
+
+/* Shards that have not begun have listed nothing: how many cases and slices theirs are nobody knows. */
+static void print_counts(const segment_status *s)
+{
+    char of[64] = "";
+
+    if (s->n_listed < s->n_places) snprintf(of, sizeof of, " of %zu of %d shards", s->n_listed, s->n_shards);
+    printf("cases%s: %lld of %lld done, %lld failed, %lld left, %lld of them under way", of, (long long)s->n_done, (long long)s->n_given,
+           (long long)s->n_failed, (long long)s->n_left, (long long)s->n_running);
+    if (s->n_left_out > 0) printf(", %lld not named by --only", (long long)s->n_left_out);
+    printf("\nslices%s: %lld of %lld done", of, (long long)s->slices_done, (long long)s->slices_given);
+    if (s->n_uncounted > 0) printf(" (not counted: those of %lld cases, which are not known)", (long long)s->n_uncounted);
+}
+
 static void print_segment(const char *folder, const segment_status *s)
 {
-    printf("%s: %s%s\n", folder, job_status_name(s->state), s->n_shards ? "" : advise(s->state));
-    if (s->n_given == 0) printf("it has not listed its cases yet\n");
-    printf("cases: %lld of %lld done, %lld failed, %lld left, %lld of them under way\n", (long long)s->n_done, (long long)s->n_given,
-           (long long)s->n_failed, (long long)s->n_left, (long long)s->n_running);
-    printf("slices: %lld of %lld done", (long long)s->slices_done, (long long)s->slices_given);
+    const char *advice = lacks_only_left_out(s) ? " (what --only named is finished; start without it for the others)" : advise(s->state);
+
+    printf("%s: %s%s\n", folder, job_status_name(s->state), s->n_shards ? "" : advice);
+    if (s->n_listed == 0)
+        printf("cases: not listed yet");
+    else
+        print_counts(s);
     if (s->slices_per_second > 0) printf(", %.3g per second", s->slices_per_second);
     if (s->state == STATUS_RUNNING) print_left(s->seconds_left);
     printf("\n");
     if (s->n_shards) printf("shards: %d\n", s->n_shards);
+    if (s->n_listed > 0 && s->n_listed < s->n_places)
+        printf("not known: the cases of the %s\n",
+               s->n_places - s->n_listed == 1 ? "shard that has not listed them" : "shards that have not listed them");
     print_places(s);
     for (int64_t i = 0; i < s->n_running && i < N_SHOWN; i++) printf("%s%s", i ? ", " : "under way: ", s->running[i]);
     if (s->n_running > N_SHOWN) printf(", and %lld more", (long long)s->n_running - N_SHOWN);
@@ -153,13 +177,14 @@ static void print_train(const char *folder, const train_status *s)
 
 /* ---- for programs ---- */
 
-static io_status put_count(io_json *root, const char *name, const char *const *keys, const int64_t *values, size_t n)
+/* NaN becomes null: not known. */
+static io_status put_count(io_json *root, const char *name, const char *const *keys, const double *values, size_t n)
 {
     io_status status = IO_OK;
     io_json *object = NULL;
 
     IO_TRY(io_json_create_object(&object));
-    for (size_t i = 0; i < n && status == IO_OK; i++) status = io_json_put_number(object, keys[i], (double)values[i]);
+    for (size_t i = 0; i < n && status == IO_OK; i++) status = io_json_put_number(object, keys[i], values[i]);
     if (status == IO_OK) status = io_json_put(root, name, &object);
     io_json_free(&object);
     return status;
@@ -179,7 +204,8 @@ static io_status add_place(io_json *array, const status_place *place)
     IO_TRY_GOTO(status, done, io_json_put_text(object, "name", place->name));
     IO_TRY_GOTO(status, done, io_json_put_text(object, "state", job_status_name(place->state)));
     if (place->state == STATUS_RUNNING) IO_TRY_GOTO(status, done, io_json_put_text(object, "owner", place->owner));
-    IO_TRY_GOTO(status, done, io_json_put_number(object, "cases_left", (double)place->n_left));
+    IO_TRY_GOTO(status, done, io_json_put_number(object, "cases_left", place->is_listed ? (double)place->n_left : NAN));
+    IO_TRY_GOTO(status, done, io_json_put_number(object, "slices_left", place->is_listed ? (double)place->slices_left : NAN));
     IO_TRY_GOTO(status, done, put_left(object, place->seconds_left));
     status = io_json_add(array, &object);
 done:
@@ -226,14 +252,16 @@ done:
 
 static io_status put_segment(io_json *root, const segment_status *s)
 {
-    static const char *const case_keys[] = {"given", "done", "failed", "under_way", "left"};
+    static const char *const case_keys[] = {"given", "done", "failed", "under_way", "left", "left_out"};
     static const char *const slice_keys[] = {"given", "done", "left"};
-    const int64_t cases[] = {s->n_given, s->n_done, s->n_failed, s->n_running, s->n_left};
-    const int64_t slices[] = {s->slices_given, s->slices_done, s->slices_left};
+    const bool is_whole = s->n_listed == s->n_places, is_counted = is_whole && s->n_uncounted == 0;
+    const double cases[] = {is_whole ? (double)s->n_given : NAN, (double)s->n_done,    (double)s->n_failed, (double)s->n_running,
+                            is_whole ? (double)s->n_left : NAN,  (double)s->n_left_out};
+    const double slices[] = {is_counted ? (double)s->slices_given : NAN, (double)s->slices_done, is_counted ? (double)s->slices_left : NAN};
 
     IO_TRY(io_json_put_text(root, "kind", "segment"));
     IO_TRY(io_json_put_text(root, "state", job_status_name(s->state)));
-    IO_TRY(put_count(root, "cases", case_keys, cases, 5));
+    IO_TRY(put_count(root, "cases", case_keys, cases, 6));
     IO_TRY(put_count(root, "slices", slice_keys, slices, 3));
     IO_TRY(io_json_put_number(root, "slices_per_second", s->slices_per_second));
     IO_TRY(put_left(root, s->seconds_left));

@@ -34,7 +34,8 @@ typedef struct status_place {
     char name[STATUS_NAME_BYTES]; /* "shard-2of3", "" for the output folder itself */
     status_state state;
     char owner[JOB_LOCK_OWNER_BYTES]; /* while it runs */
-    int64_t n_left, slices_left;      /* of its own cases, neither done nor failed */
+    bool is_listed;                   /* its cases are known: it began, and wrote cases.tsv */
+    int64_t n_left, slices_left;      /* of the cases that it has before it, neither done nor failed */
     double slices_per_second;         /* 0: not known */
     double seconds_left;              /* -1: not known */
 } status_place;
@@ -48,9 +49,12 @@ typedef struct segment_status {
     status_place *places; /* [n_places], owned */
     size_t n_places;
     int n_shards;                                         /* 0 for a run of the whole */
-    int64_t n_given, n_done, n_failed, n_running, n_left; /* cases; running ones are part of those left */
-    int64_t slices_given, slices_done, slices_left;
-    double slices_per_second, seconds_left; /* as above */
+    size_t n_listed;                                      /* places whose cases are known; all that follows is of these */
+    int64_t n_given, n_done, n_failed, n_running, n_left; /* cases; running ones are part of those left, as the next */
+    int64_t n_left_out;                                   /* that --only did not name */
+    int64_t slices_given, slices_done, slices_left;       /* of the cases whose slices are known */
+    int64_t n_uncounted;                                  /* cases done or left whose slices are not known */
+    double slices_per_second, seconds_left;               /* as above */
     status_state state;
     status_failure *failures; /* [n_failures], owned */
     size_t n_failures;

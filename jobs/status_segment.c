@@ -143,6 +143,16 @@ static io_status read_running(const char *place, const listing *list, double sta
     return status;
 }
 
+static void count_left(bool is_left_out, int64_t n_slices, status_place *place, segment_status *out)
+{
+    out->n_left++;
+    out->slices_left += n_slices;
+    out->n_left_out += is_left_out;
+    if (is_left_out) return;
+    place->n_left++;
+    place->slices_left += n_slices;
+}
+
 /* One line of cases.tsv. A case that the run has before it is done by a record of this run, the others by any. Returns the slices that
  * this run has done of it. */
 static int64_t count_case(char *line, const listing *list, double started, status_place *place, segment_status *out)
@@ -160,6 +170,7 @@ static int64_t count_case(char *line, const listing *list, double started, statu
     out->slices_given += n_slices;
     if (record > 0 && (!is_new || record >= started)) {
         out->n_done++;
+        out->n_uncounted += n_slices == 0;
         out->slices_done += n_slices;
         return is_new ? n_slices : 0;
     }
@@ -167,10 +178,8 @@ static int64_t count_case(char *line, const listing *list, double started, statu
         out->n_failed++;
         return 0;
     }
-    out->n_left++;
-    out->slices_left += n_slices;
-    place->n_left++;
-    place->slices_left += n_slices;
+    out->n_uncounted += n_slices == 0;
+    count_left(!strcmp(fields[2], "left_out"), n_slices, place, out);
     return 0;
 }
 
@@ -192,6 +201,8 @@ static io_status read_cases(const char *path, const listing *list, status_place 
     IO_TRY(read_failures(path, out));
     IO_TRY(read_table(path, "cases.tsv", &text, &started));
     if (!text) return IO_OK;
+    place->is_listed = true;
+    out->n_listed++;
     for (char *line = next_line(text, &rest); line; line = next_line(NULL, &rest))
         n_slices += count_case(line, list, started - SKEW_S, place, out);
     io_free(&text);
@@ -239,12 +250,14 @@ static void sum_up(segment_status *out)
         const status_place *place = &out->places[i];
         if (place->state < out->state) out->state = place->state;
         out->slices_per_second += place->slices_per_second;
-        if (place->n_left == 0) continue;
+        if (place->is_listed && place->n_left == 0) continue;
         if (place->seconds_left < 0 || place->state != STATUS_RUNNING) out->seconds_left = -1;
         if (out->seconds_left >= 0 && place->seconds_left > out->seconds_left) out->seconds_left = place->seconds_left;
     }
     /* a run of some cases (--only) finishes, and others are left */
-    if (out->state == STATUS_FINISHED && out->n_left > 0) out->state = STATUS_STOPPED;
+    if (out->state != STATUS_FINISHED || out->n_left == 0) return;
+    out->state = STATUS_STOPPED;
+    out->seconds_left = -1;
 }
 
 io_status job_status_segment(const char *folder, segment_status *out)

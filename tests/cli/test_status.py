@@ -30,7 +30,7 @@ class Status(unittest.TestCase):
         self.assertIn("finished", text)
         n_slices = sum(samed.read_json(self.out, f"c{i}_dseg.json")["slices"] for i in range(8))
         self.assertEqual((s["kind"], s["state"]), ("segment", "finished"))
-        self.assertEqual(s["cases"], {"given": 8, "done": 8, "failed": 0, "under_way": 0, "left": 0})
+        self.assertEqual(s["cases"], {"given": 8, "done": 8, "failed": 0, "under_way": 0, "left": 0, "left_out": 0})
         self.assertEqual(s["slices"], {"given": n_slices, "done": n_slices, "left": 0})
         os.remove(os.path.join(self.out, "c3_dseg.json"))  # records are what counts
         text, s = self.status(75)
@@ -88,17 +88,54 @@ class Status(unittest.TestCase):
         self.assertTrue(1 <= s["cases"]["done"] < 8, s)
         samed.kill_all(process)
 
+    def only(self, *ids):
+        name = samed.path(self.id() + ".ids")
+        with open(name, "w", encoding="utf-8") as stream:
+            stream.write("\n".join(ids) + "\n")
+        samed.check(samed.segment(self.folder, self.out, "-q", "--only", name))
+
+    def count_slices(self, *ids):
+        return sum(samed.read_json(self.out, f"{c}_dseg.json")["slices"] for c in ids)
+
+    def test_only(self):
+        """What --only leaves out is left, but not before the run; its slices are known once a run has read its header."""
+        self.only("c2", "c4")
+        n_slices = self.count_slices("c2", "c4")
+        text, s = self.status(75)
+        self.assertIn("start without it for the others", text)
+        self.assertIn(f"slices: {n_slices} of {n_slices} done (not counted: those of 6 cases", text)
+        self.assertEqual((s["state"], s["seconds_left"]), ("stopped", None))
+        self.assertEqual(s["cases"], {"given": 8, "done": 2, "failed": 0, "under_way": 0, "left": 6, "left_out": 6})
+        self.assertEqual(s["slices"], {"given": None, "done": n_slices, "left": None})
+        self.assertEqual([(r["state"], r["cases_left"], r["slices_left"]) for r in s["runs"]], [("finished", 0, 0)])
+        self.only("c1")
+        _, s = self.status(75)
+        self.assertEqual((s["cases"]["done"], s["slices"]["done"]), (3, self.count_slices("c1", "c2", "c4")))
+        samed.check(samed.segment(self.folder, self.out, "-q"))
+        n_slices = self.count_slices(*(f"c{i}" for i in range(8)))
+        self.only("c1")
+        os.remove(os.path.join(self.out, "c3_dseg.json"))
+        _, s = self.status(75)
+        self.assertEqual(s["slices"]["given"], n_slices)
+        self.assertEqual(s["slices"]["done"] + s["slices"]["left"], n_slices)
+
     def test_shards(self):
         samed.check(samed.segment(self.folder, self.out, "-q", "--image-size", "512", "--shard", "1/3"))
-        _, s = self.status(75)
+        text, s = self.status(75)
+        n_done = len(samed.stamps(self.out))
+        self.assertIn(f"cases of 1 of 3 shards: {n_done} of {n_done} done", text)  # not that none is left
+        self.assertIn("not known: the cases of the shards that have not listed them", text)
+        self.assertEqual(s["cases"], {"given": None, "done": n_done, "failed": 0, "under_way": 0, "left": None, "left_out": 0})
+        self.assertEqual((s["slices"]["given"], s["slices"]["left"], s["seconds_left"]), (None, None, None))
+        self.assertEqual([r["cases_left"] for r in s["runs"]], [0, None, None])
         self.assertEqual([(r["name"], r["state"]) for r in s["runs"]],
                          [("shard-1of3", "finished"), ("shard-2of3", "waiting"), ("shard-3of3", "waiting")])
-        n_done = s["cases"]["done"]
         process = self.start("--shard", "3/3", records=n_done + 1)
         text, s = self.status(75)
         self.assertEqual([r["state"] for r in s["runs"]], ["finished", "waiting", "running"])
         self.assertIn("shard-2of3: waiting", text)
-        self.assertEqual(s["cases"]["given"], s["cases"]["done"] + s["cases"]["left"])
+        self.assertIn("cases of 2 of 3 shards:", text)
+        self.assertEqual((s["cases"]["given"], s["seconds_left"]), (None, None))
         process.communicate(timeout=60)
         samed.check(samed.segment(self.folder, self.out, "-q", "--image-size", "512", "--shard", "2/3"))
         _, s = self.status(0)
