@@ -230,6 +230,7 @@ static io_status measure_all(evaluate_run *run)
 
     IO_TRY(job_post_create(&run->world, run->queue, &events, &run->post));
     job_progress_start(&run->progress, n_cases, n_cases * run->n_parts, run->options->verbosity < 0 || run->world.rank > 0);
+    run->progress.unit = run->n_parts > 1 ? "parts" : "cases";
     status = job_evaluate_loop(run);
     job_progress_clear(&run->progress);
     if (!job_all_ok(&run->world, &status, NULL)) return status;

@@ -42,16 +42,18 @@ void job_progress_text(const job_progress *progress, double elapsed_s, char *out
 {
     const double rate = elapsed_s > 0 ? (double)progress->slices_done / elapsed_s : 0;
     const int64_t left = progress->n_slices > progress->slices_done ? progress->n_slices - progress->slices_done : 0;
-    char eta[32] = "", failed[40] = "", end[48] = "";
+    const char *unit = progress->unit ? progress->unit : "slices";
+    char eta[32] = "", failed[40] = "", end[48] = "", units[64] = "";
 
     if (progress->cases_failed) snprintf(failed, sizeof failed, " (%lld failed)", (long long)progress->cases_failed);
     if (rate > 0) {
         job_duration_text((double)left / rate, eta);
         snprintf(end, sizeof end, ", %s left", eta);
     }
-    snprintf(out, n_bytes, "%lld/%lld cases%s, %lld/%lld slices, %.2f slices/s%s",
-             (long long)(progress->cases_done + progress->cases_failed), (long long)progress->n_cases, failed,
-             (long long)progress->slices_done, (long long)progress->n_slices, rate, end);
+    if (strcmp(unit, "cases") != 0)
+        snprintf(units, sizeof units, ", %lld/%lld %s", (long long)progress->slices_done, (long long)progress->n_slices, unit);
+    snprintf(out, n_bytes, "%lld/%lld cases%s%s, %.2f %s/s%s", (long long)(progress->cases_done + progress->cases_failed),
+             (long long)progress->n_cases, failed, units, rate, unit, end);
 }
 
 static void draw_bar(job_progress *progress, const char *text)

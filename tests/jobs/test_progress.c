@@ -30,11 +30,27 @@ static void test_text(void **state)
     assert_string_equal(text, "10/40 cases, 0/6000 slices, 0.00 slices/s");
 }
 
+/* The bar of samed evaluate, which has no slices: whole cases, or parts of them. */
+static void test_units(void **state)
+{
+    job_progress progress = {.unit = "cases", .n_cases = 40, .n_slices = 40, .cases_done = 10, .slices_done = 10};
+    char text[256];
+
+    job_progress_text(&progress, 20, text, sizeof text);
+    assert_string_equal(text, "10/40 cases, 0.50 cases/s, 1 min left");
+    progress.unit = "parts";
+    progress.n_slices = 120;
+    progress.slices_done = 32;
+    job_progress_text(&progress, 16, text, sizeof text);
+    assert_string_equal(text, "10/40 cases, 32/120 parts, 2.00 parts/s, 44 s left");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_durations),
         cmocka_unit_test(test_text),
+        cmocka_unit_test(test_units),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
