@@ -96,6 +96,7 @@ static io_status plan(evaluate_run *run)
     IO_TRY(pipe_label_map_create(run->labels, &run->prediction_map));
     for (int i = 0; i < options->n_maps; i++) IO_TRY(apply_map(run, options->maps[i]));
     pipe_label_map_set_ignore(run->reference_map);
+    pipe_label_map_set_ignore(run->prediction_map);
     study = complete_conventions(run);
     IO_TRY(pipe_study_create(run->labels, &study, &run->study));
     if (run->study->n_organs == 0) return IO_FAIL(IO_ERR_ARGUMENT, "%s: there is no organ beside the background", run->labels_source);

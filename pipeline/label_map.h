@@ -29,7 +29,7 @@ typedef struct pipe_label_map {
 
 /* Every value of the table stands for itself; every other value is unknown, that of "ignore" too. labels is borrowed. */
 io_status pipe_label_map_create(const io_labels *labels, pipe_label_map **out);
-/* For references: the table's "ignore" becomes PIPE_LABEL_IGNORE, unless a map that was applied before names its value. */
+/* The table's "ignore" becomes PIPE_LABEL_IGNORE, unless a map that was applied before names its value. */
 void pipe_label_map_set_ignore(pipe_label_map *map);
 /* Is PIPE_LABEL_IGNORE the organ of a value? */
 bool pipe_label_map_has_ignore(const pipe_label_map *map);

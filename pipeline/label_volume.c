@@ -259,6 +259,7 @@ static io_status allocate_for(pipe_label_volume *volume, const io_grid *grid, co
     const int n_organs = (int)pipe_organ_count(map->labels);
 
     volume->ignore_organ = pipe_label_map_has_ignore(map) ? n_organs + 1 : 0;
+    volume->ignore_value = map->labels->ignore_value;
     return allocate(volume, grid, volume->ignore_organ ? volume->ignore_organ : n_organs);
 }
 
@@ -379,13 +380,17 @@ void pipe_label_volume_free(pipe_label_volume **volume)
 
 int64_t pipe_label_volume_leave_out(pipe_label_volume *reference, pipe_label_volume *prediction)
 {
+    const int in_reference = reference->ignore_organ, in_prediction = prediction->ignore_organ;
     int64_t n = 0;
 
-    for (int64_t at = 0; reference->ignore_organ > 0 && at < reference->n_voxels; at++) {
-        if (organ_at(reference, at) != reference->ignore_organ) continue;
-        set_organ(reference, at, 0);
-        set_organ(prediction, at, 0);
-        n++;
+    if (in_reference == 0 && in_prediction == 0) return 0;
+    for (int64_t at = 0; at < reference->n_voxels; at++) {
+        const bool is_left_out = in_reference > 0 && organ_at(reference, at) == in_reference;
+        const bool is_unnamed = !is_left_out && in_prediction > 0 && organ_at(prediction, at) == in_prediction;
+        n += is_left_out;
+        if (is_left_out) set_organ(reference, at, 0);
+        if (is_unnamed) count_unnamed(&prediction->unnamed, prediction->ignore_value);
+        if (is_left_out || is_unnamed) set_organ(prediction, at, 0);
     }
     return n;
 }

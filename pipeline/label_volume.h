@@ -33,7 +33,8 @@ typedef struct pipe_label_volume {
     io_grid grid;
     void *organs;     /* [nz][ny][nx] of organ_bytes: 0 background, 1..n_organs, ignore_organ */
     int organ_bytes;  /* 1 up to 255 of them, else 2 */
-    int ignore_organ; /* n_organs + 1, of voxels that nobody may judge; 0 without any such value in the map */
+    int ignore_organ; /* n_organs + 1, of the value of voxels that nobody may judge; 0 without any such value in the map */
+    int ignore_value; /* that value */
     int64_t n_voxels;
     pipe_unnamed unnamed;
     int64_t n_rounded;                             /* voxels whose value was no integer */
@@ -58,7 +59,8 @@ io_status pipe_grid_compare(const io_grid *reference, const io_grid *prediction,
 /* mm between the farthest matching corners of two grids of equal dimensions. */
 double pipe_grid_distance(const io_grid *a, const io_grid *b);
 
-/* Voxels that the reference says to ignore become background on both sides, of one grid; returns how many. */
+/* Voxels that the reference says to ignore become background on both sides, of one grid; returns how many. The value to ignore elsewhere in
+ * the prediction is one that nothing names. */
 int64_t pipe_label_volume_leave_out(pipe_label_volume *reference, pipe_label_volume *prediction);
 
 /* Brings the volume to another grid: each voxel takes the organ of the nearest voxel, background outside. */

@@ -32,11 +32,11 @@ static void note_overlaps(pipe_study_case *about, const char *side, const pipe_l
 static void note_unnamed(pipe_study_case *about, const char *side, const pipe_unnamed *unnamed)
 {
     char text[PIPE_NOTE_BYTES];
-    size_t at =
-        (size_t)snprintf(text, sizeof text, "%s: %lld voxels of labels without a name are background:", side, (long long)unnamed->n_voxels);
+    size_t at = (size_t)snprintf(text, sizeof text, "%s: %lld voxel%s of labels without a name counted as background:", side,
+                                 (long long)unnamed->n_voxels, unnamed->n_voxels == 1 ? "" : "s");
 
     for (int64_t i = 0; i < unnamed->n_values && at < sizeof text; i++)
-        at += (size_t)snprintf(text + at, sizeof text - at, "%s %lld of %lld", i ? "," : "", (long long)unnamed->counts[i],
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s %lld of label %lld", i ? "," : "", (long long)unnamed->counts[i],
                                (long long)unnamed->values[i]);
     add_note(about, text);
 }
@@ -81,8 +81,8 @@ static void describe(pipe_study_case *about, pipe_pair *pair, const io_labels *l
     memcpy(about->reference_sha256, pair->reference->sha256, sizeof about->reference_sha256);
     memcpy(about->prediction_sha256, pair->prediction->sha256, sizeof about->prediction_sha256);
     note_volume(about, PIPE_REFERENCE, pair->reference, labels);
-    note_volume(about, PIPE_PREDICTION, pair->prediction, labels);
     leave_out(about, pair);
+    note_volume(about, PIPE_PREDICTION, pair->prediction, labels); /* with the values to ignore where the reference does not */
 }
 
 static io_status match_grids(const pipe_pair_options *options, pipe_study_case *about, pipe_pair *pair)

@@ -60,6 +60,22 @@ class Labels(unittest.TestCase):
         samed.check(evaluate(self.reference, self.prediction, self.labels, plain))
         self.assertEqual(str(read_metrics(plain)), str(metrics))
 
+    def test_predictions_may_ignore_too(self):
+        """A prediction's value to ignore says nothing where the reference has it, and is a label without a name elsewhere."""
+        part = (9, (8, 2, 2), (12, 12, 9))
+        write_labels(os.path.join(self.reference, "a0.nii.gz"), paint(LIVER, part))
+        prediction = os.path.join(self.prediction, "a0_0000_dseg.nii.gz")
+        table = write_json(os.path.join(self.folder, "ignore.json"), {"labels": {**ORGANS, "ignore": 9}})
+        write_labels(prediction, paint(LIVER, part))
+        self.assertNotIn("has no name", self.tell("--labels", table))
+        self.assertEqual(self.note(0), "reference: 280 voxels to ignore, left out of both")
+        self.assertEqual(samed.read_json(self.out, "summary.json")["unnamed_labels"], [])
+        write_labels(prediction, paint(LIVER, (9, (8, 2, 2), (13, 12, 9))))  # 1 x 10 x 7 voxels more
+        self.assertIn("label 9 in the predictions of 1 case (70 voxels) has no name in", self.tell("--labels", table))
+        self.assertEqual(self.note(0), "reference: 280 voxels to ignore, left out of both; "
+                                       "prediction: 70 voxels of labels without a name counted as background: 70 of label 9")
+        self.assertEqual(read_metrics(self.out)["a0", "liver", "dsc", "reloaded"], 1)
+
     def test_other_reports_ignore_the_same(self):
         table = write_json(os.path.join(self.folder, "ignore.json"), {"labels": {**ORGANS, "ignore": 9}})
         samed.check(evaluate(self.reference, self.prediction, self.labels, self.out))
@@ -110,7 +126,7 @@ class Labels(unittest.TestCase):
         self.assertEqual(samed.read_json(self.out, "summary.json")["unnamed_labels"],
                          [{"side": "reference", "value": 65535, "n_cases": 1, "n_voxels": 1}, {"side": "prediction", "value": 9, "n_cases": 2, "n_voxels": 9},
                           {"side": "prediction", "value": 44, "n_cases": 2, "n_voxels": 2}])
-        self.assertEqual(self.note(1), "prediction: 7 voxels of labels without a name are background: 6 of 9, 1 of 44")
+        self.assertEqual(self.note(1), "prediction: 7 voxels of labels without a name counted as background: 6 of label 9, 1 of label 44")
         source = write_json(os.path.join(self.folder, "map.json"), {"9": 0, "44": "liver", "65535": 0})
         self.assertNotIn("has no name", self.tell("--labels", self.labels, "--map", source))
         self.assertEqual(samed.read_json(self.out, "summary.json")["unnamed_labels"], [])
