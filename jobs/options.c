@@ -178,7 +178,7 @@ static const struct argp_option segment_options[] = {
     {"scratch", KEY_SCRATCH, "FOLDER", 0, "of this node alone: inputs are copied there first, outputs written there and moved out", 3},
     {0, 0, 0, 0, "What it tells before it is run (no ranks needed):", 4},
     {"dry-run", 'n', 0, 0, "read headers only; print the plan, memory, disk, time and suspicious headers", 4},
-    {"nodes", KEY_NODES, "N", 0, "plan for the ranks of --ranks on so many nodes (default 1)", 4},
+    {"nodes", KEY_NODES, "N", 0, "plan for the ranks of --ranks on so many nodes like this one (default 1)", 4},
     {"gpus-per-node", KEY_GPUS, "N", 0, "plan which ranks share a GPU", 4},
     {"seconds-per-slice", KEY_SECONDS, "S", 0, "of one rank, as samed bench or run.json tell (default: an estimate for this machine)", 4},
     {0, 0, 0, 0, "What it tells:", 5},

@@ -25,6 +25,7 @@ struct segment_dry {
     model_device_kind kind; /* CPU or CUDA */
     job_queue *queue;
     int n_ranks, n_nodes, ranks_per_node;
+    int n_threads; /* of a rank */
     int64_t n_unreadable, n_suspicious;
     double output_bytes;
     double seconds_per_slice; /* 0: not known */
@@ -186,6 +187,7 @@ static void print_memory(const segment_dry *dry)
     if (on_gpu > 0)
         printf("GPU memory: about %.0f MB per rank, beside what CUDA itself takes (network, passes of %d slices, raw slices)\n",
                on_gpu / 1e6, model_device_pass_slices(dry->kind));
+    printf("threads: %d per rank\n", dry->n_threads);
     printf("memory: about %.0f MB per rank%s, %.0f MB per node with %d rank%s\n", per_rank / 1e6, on_gpu > 0 ? " beside CUDA's own" : "",
            per_node / 1e6, dry->ranks_per_node, dry->ranks_per_node == 1 ? "" : "s");
     if (run->share.memory_limit && per_node > (double)run->share.memory_limit)
@@ -199,7 +201,8 @@ static void print_gpus(const segment_dry *dry)
 
     if (n_gpus == 0) return;
     if (n_ranks > n_gpus)
-        printf("GPUs: %d ranks share %d on a node, which needs --share-gpu; one rank per GPU is as fast\n", n_ranks, n_gpus);
+        printf("GPUs: %d ranks of a node would share its %d%s; start one rank per GPU (--ranks %d)\n", n_ranks, n_gpus,
+               dry->run->options->share_gpu ? " (--share-gpu)" : ", which is refused without --share-gpu", n_gpus * dry->n_nodes);
     else if (n_ranks < n_gpus)
         printf("GPUs: %d of %d on a node stay idle; start one rank per GPU (--ranks %d)\n", n_gpus - n_ranks, n_gpus,
                n_gpus * dry->n_nodes);
@@ -262,13 +265,26 @@ static void print_time(const segment_dry *dry)
     printf("time: about %s, if a rank takes %.3g s for a slice (%s)\n", text, dry->seconds_per_slice, dry->device_text);
 }
 
+/* What the guess of a slice's time is taken from. */
+static io_status describe_peak(segment_dry *dry, const model_device *device)
+{
+    const job_device_share *share = &dry->run->share;
+    char shared[64] = "", text[256];
+
+    if (dry->n_threads != share->n_threads)
+        snprintf(shared, sizeof shared, " (%d CPUs for %d ranks of a node)", share->node_cpus, dry->ranks_per_node);
+    snprintf(text, sizeof text, "%.0f %% of this machine's measured peak, %s%s; samed bench measures it", 100 * reached_part,
+             device->description, shared);
+    return io_string_copy(text, &dry->device_text);
+}
+
 /* From the user, or from this machine's peak; and what will compute: --gpus-per-node says it where there is no GPU at hand. */
 static io_status find_speed(segment_dry *dry)
 {
     const job_segment_options *options = dry->run->options;
     const job_device_share *share = &dry->run->share;
     model_device *device = NULL;
-    char text[256];
+    io_status status;
 
     dry->kind = options->device == MODEL_DEVICE_CUDA || (options->device == MODEL_DEVICE_AUTO && options->gpus_per_node > 0)
                     ? MODEL_DEVICE_CUDA
@@ -277,7 +293,7 @@ static io_status find_speed(segment_dry *dry)
         dry->seconds_per_slice = options->seconds_per_slice;
         return io_string_copy("--seconds-per-slice", &dry->device_text);
     }
-    if (model_device_open(options->device, share->local_rank, options->precision, share->n_threads, &device) != IO_OK)
+    if (model_device_open(options->device, share->local_rank, options->precision, dry->n_threads, &device) != IO_OK)
         return io_string_copy(io_last_error_text(), &dry->device_text);
     if (device->kind == MODEL_DEVICE_CUDA) dry->kind = device->kind;
     if (dry->kind == MODEL_DEVICE_CUDA) {
@@ -285,10 +301,9 @@ static io_status find_speed(segment_dry *dry)
         return io_string_copy("samed bench measures what a GPU takes for a slice", &dry->device_text);
     }
     dry->seconds_per_slice = model_sam_flop(&dry->config) / (model_device_peak_gflops(device) * 1e9 * reached_part);
-    snprintf(text, sizeof text, "%.0f %% of this machine's measured peak, %s; samed bench measures it", 100 * reached_part,
-             device->description);
+    status = describe_peak(dry, device);
     model_device_free(&device);
-    return io_string_copy(text, &dry->device_text);
+    return status;
 }
 
 static int64_t count_records(const segment_dry *dry)
@@ -352,6 +367,7 @@ static void print_plan_event(const segment_dry *dry)
     (void)io_json_put_number(event, "ranks", dry->n_ranks);
     (void)io_json_put_number(event, "nodes", dry->n_nodes);
     (void)io_json_put_number(event, "ranks_per_node", dry->ranks_per_node);
+    (void)io_json_put_number(event, "threads_per_rank", dry->n_threads);
     (void)io_json_put_number(event, "gpus_per_node", run->options->gpus_per_node);
     (void)io_json_put_number(event, "parts", (double)job_queue_size(dry->queue));
     (void)io_json_put_number(event, "most_parts", (double)job_queue_most_parts(dry->queue));
@@ -363,6 +379,18 @@ static void print_plan_event(const segment_dry *dry)
     (void)io_json_put_number(event, "seconds_per_slice", dry->seconds_per_slice > 0 ? dry->seconds_per_slice : NAN);
     (void)io_json_put_number(event, "seconds", seconds > 0 ? seconds : NAN);
     job_event_print(&event);
+}
+
+/* Of a rank: what is asked for or, of ranks that are not here, its part of the CPUs of a node like this one. */
+static int count_threads(const segment_dry *dry)
+{
+    const job_segment_options *options = dry->run->options;
+    const job_device_share *share = &dry->run->share;
+    const bool has_quota = share->quota_cpus > 0 && share->quota_cpus < share->node_cpus;
+    const int n = (int)((has_quota ? share->quota_cpus : share->node_cpus) / dry->ranks_per_node);
+
+    if (options->n_threads > 0 || (!options->n_ranks && !options->n_nodes)) return share->n_threads;
+    return n > 1 ? n : 1;
 }
 
 /* Ranks and nodes of the plan: what is asked for, else what is here. */
@@ -378,6 +406,7 @@ static void set_size(segment_dry *dry)
         dry->ranks_per_node = dry->run->share.local_size;
         dry->n_nodes = (dry->n_ranks + dry->ranks_per_node - 1) / dry->ranks_per_node;
     }
+    dry->n_threads = count_threads(dry);
 }
 
 io_status job_segment_dry_begin(const segment_run *run, segment_dry **out)
@@ -402,9 +431,8 @@ done:
 io_status job_segment_dry_end(segment_dry *dry, int *exit_code)
 {
     const segment_run *run = dry->run;
-
-    const double slice_s = job_segment_guess_slice_s(&dry->config, dry->kind, run->options->precision, run->share.n_threads);
-    const job_cutting cutting = find_cutting(dry, slice_s);
+    const double guess_s = job_segment_guess_slice_s(&dry->config, dry->kind, run->options->precision, dry->n_threads);
+    const job_cutting cutting = find_cutting(dry, run->options->seconds_per_slice > 0 ? run->options->seconds_per_slice : guess_s);
 
     IO_TRY(job_queue_create_cut(run->plan.to_do, run->plan.manifest->n_cases, &cutting, &dry->queue));
     if (run->options->json)

@@ -182,9 +182,36 @@ class DryRun(unittest.TestCase):
         alone = json.loads(self.plan("-i", image, "--ranks", 1, "--device", "cpu", "--seconds-per-slice", 6, "--json").splitlines()[-1])
         self.assertAlmostEqual(alone["seconds"], 100 * 6 + 0.05 + 100 * 0.0012)  # computing, and before it opening
         self.assertEqual(plan["memory_bytes_per_node"] // plan["memory_bytes_per_rank"], 4)
-        self.assertIn("8 ranks share 4", self.plan(*options[:4], "--gpus-per-node", 4))
+        text = self.plan(*options[:4], "--gpus-per-node", 4)
+        self.assertIn("8 ranks of a node would share its 4, which is refused without --share-gpu; start one rank per GPU (--ranks 4)", text)
+        self.assertIn("would share its 4 (--share-gpu);", self.plan(*options[:4], "--gpus-per-node", 4, "--share-gpu"))
         self.assertIn("2 of 4 on a node stay idle", self.plan("-i", image, "--ranks", 4, "--nodes", 2, "--gpus-per-node", 4))
         self.assertIn("--dry-run", samed.check(samed.segment(samed.study(), samed.path("x"), "--nodes", 2), 2).stderr)
+
+    def test_cut_as_the_given_time_says(self):
+        """Slices that take no time are not worth opening a case twice."""
+        image = samed.path("cut.nii")
+        samed.write_nifti(image, (8, 8, 100), payload=bytes(8 * 8 * 100 * 2))
+        for seconds, parts in ((6, 8), (0.0001, 1)):
+            plan = json.loads(self.plan("-i", image, "--ranks", 8, "--device", "cpu", "--seconds-per-slice", seconds, "--json").splitlines()[-1])
+            self.assertEqual(plan["parts"], parts, seconds)
+
+    def test_planned_ranks_share_this_machine(self):
+        image = os.path.join(samed.study(), IMAGES, "c0.nii.gz")
+
+        def threads(*options):
+            text = samed.check(samed.run("segment", "-i", image, "-o", samed.path("dry.none"), "-n", "--device", "cpu", "--json", *options)).stdout
+            return json.loads(text.splitlines()[-1])["threads_per_rank"]
+
+        here, many = threads(), 4 * os.cpu_count()
+        self.assertGreaterEqual(here, 1)
+        self.assertEqual(threads("--ranks", many), 1)
+        self.assertEqual(threads("--ranks", many, "--nodes", many), here)
+        self.assertEqual(threads("--ranks", many, "--threads", 3), 3)
+        text = samed.check(samed.run("segment", "-i", image, "-o", samed.path("dry.none"), "-n", "--device", "cpu", "--ranks", many)).stdout
+        self.assertIn("threads: 1 per rank", text)
+        if here > 1:
+            self.assertRegex(text, rf"1 thread.* \(\d+ CPUs for {many} ranks of a node\)")
 
     def test_suspicious_headers(self):
         """Text and --json name what is wrong with a header, and nothing in a good one; each is one field away from it."""
