@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/file.h"
 #include "io/memory.h"
 #include "jobs/evaluate.h"
 #include "jobs/exits.h"
@@ -98,6 +99,11 @@ static void add_path(parser *p, const char *path)
         p->options->predictions[p->options->n_predictions++] = path;
 }
 
+static void refuse_conventions(struct argp_state *state, const char *text)
+{
+    job_options_fail(state, "--convention: expected medpy, monai, reloaded, deepmind, samed or all, found '%s'", text);
+}
+
 static void add_convention(struct argp_state *state, pipe_study_options *study, const char *name)
 {
     pipe_convention convention;
@@ -107,7 +113,7 @@ static void add_convention(struct argp_state *state, pipe_study_options *study, 
         return;
     }
     if (pipe_convention_parse(name, &convention) != IO_OK) {
-        job_options_fail(state, "--convention: %s", io_last_error_text());
+        refuse_conventions(state, name);
         return;
     }
     if (study->conventions >> convention & 1) return;
@@ -131,7 +137,7 @@ static void set_conventions(struct argp_state *state, const char *text, pipe_stu
     study->conventions = 0;
     study->n_conventions = 0;
     for (char *name = strtok_r(copy, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) add_convention(state, study, name);
-    if (study->n_conventions == 0) job_options_fail(state, "--convention: expected names, found '%s'", text);
+    if (study->n_conventions == 0) refuse_conventions(state, text);
 }
 
 static void set_tolerances(struct argp_state *state, const char *text, pipe_study_options *study)
@@ -165,6 +171,11 @@ const char *job_evaluate_map_source(const char *text, bool *is_for_reference, bo
 
 static void add_map(struct argp_state *state, const char *text, evaluate_options *options)
 {
+    bool is_for_reference, is_for_prediction;
+    const char *source = job_evaluate_map_source(text, &is_for_reference, &is_for_prediction);
+
+    if (source == text && strchr(text, '=') && !io_file_exists(text))
+        job_options_fail(state, "--map: expected prediction= or reference= before a map, found '%s'", text);
     if (options->n_maps == JOB_MAX_MAPS)
         job_options_fail(state, "--map: at most %d of them", JOB_MAX_MAPS);
     else

@@ -249,7 +249,9 @@ static int read_team(struct argp_state *state, const char *text)
 {
     if (!strcmp(text, "auto")) return JOB_TEAM_AUTO;
     if (!strcmp(text, "all")) return JOB_TEAM_ALL;
-    return (int)job_options_integer(state, "--team (a number, all or auto)", text, 1, 1 << 20);
+    if (!*text || text[strspn(text, "0123456789")])
+        job_options_fail(state, "--team: expected a number of ranks, all or auto, found '%s'", text);
+    return (int)job_options_integer(state, "--team", text, 1, 1 << 20);
 }
 
 static void set_shard(struct argp_state *state, const char *text, job_shard *shard)

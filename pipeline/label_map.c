@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/file.h"
 #include "io/json.h"
 #include "io/memory.h"
 
@@ -275,7 +276,11 @@ io_status pipe_label_map_apply(pipe_label_map *map, const char *source)
 {
     const ready_map *ready = find_ready(source);
 
-    return ready ? apply_ready(map, ready) : apply_file(map, source);
+    if (ready) return apply_ready(map, ready);
+    if (!io_file_exists(source))
+        return IO_FAIL(IO_ERR_ARGUMENT,
+                       "--map: expected btcv, totalsegmentator, totalsegmentator_mr or a JSON file, found '%s', which is no file", source);
+    return apply_file(map, source);
 }
 
 /* Appends to a text that is cut when it is full. */

@@ -30,7 +30,7 @@ io_status pipe_convention_parse(const char *name, pipe_convention *out)
         *out = (pipe_convention)c;
         return IO_OK;
     }
-    return IO_FAIL(IO_ERR_ARGUMENT, "\"%s\" is no convention of metrics, expected medpy, monai, reloaded, deepmind or samed", name);
+    return IO_FAIL(IO_ERR_ARGUMENT, "expected the convention medpy, monai, reloaded, deepmind or samed, found '%s'", name);
 }
 
 /* The masks of a scratch, all of one shape. */

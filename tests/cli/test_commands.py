@@ -8,6 +8,27 @@ import unittest
 import samed
 
 
+class Choices(unittest.TestCase):
+    def test_a_wrong_choice_names_the_right_ones(self):
+        segment, evaluate = ("segment", "-i", "a", "-o", "b", "--sam", "s"), ("evaluate", "-p", "a", "-r", "b", "-o", "c")
+        maps = "expected btcv, totalsegmentator, totalsegmentator_mr or a JSON file, found 'foo', which is no file"
+        for arguments, text in (
+                ((*segment, "--team", "foo"), "--team: expected a number of ranks, all or auto, found 'foo'"),
+                ((*segment, "--team", ""), "--team: expected a number of ranks, all or auto, found ''"),
+                ((*segment, "--team", "0"), "--team: expected a whole number from 1 to "),
+                ((*segment, "--preset", "foo"), "--preset: expected samed or direct, found 'foo'"),
+                ((*segment, "--device", "foo"), "--device: expected auto, cpu or cuda, found 'foo'"),
+                ((*evaluate, "--convention", "medpy,foo"), "--convention: expected medpy, monai, reloaded, deepmind, samed or all, found 'foo'"),
+                ((*evaluate, "--convention", ","), "--convention: expected medpy, monai, reloaded, deepmind, samed or all, found ','"),
+                ((*evaluate, "--empty", "foo/hd95:missed=1"), "--empty: expected the convention medpy, monai, reloaded, deepmind or samed, found 'foo'"),
+                ((*evaluate, "--map", "foo"), maps),
+                ((*evaluate, "--map", "reference=foo"), maps),
+                ((*evaluate, "--map", "foo=btcv"), "--map: expected prediction= or reference= before a map, found 'foo=btcv'"),
+                (("bench", "--vit", "foo"), "expected vit_b, vit_l, vit_h, small or tiny")):
+            with self.subTest(arguments=arguments[-2:]):
+                self.assertIn(text, samed.check(samed.run(*arguments), 2).stderr)
+
+
 class Info(unittest.TestCase):
     def setUp(self):
         self.folder = samed.study()

@@ -57,7 +57,7 @@ static void test_ready_maps(void **state)
     assert_int_equal(map->organ_of[52], 7);
     assert_int_equal(map->organ_of[117], 0);
     assert_int_equal(map->organ_of[118], PIPE_LABEL_UNKNOWN);
-    check_fails(IO_ERR_NOT_FOUND, pipe_label_map_apply(map, "no_such_map.json"));
+    check_fails(IO_ERR_ARGUMENT, pipe_label_map_apply(map, "no_such_map.json"));
     free_map(&labels, &map);
 }
 
