@@ -39,7 +39,7 @@ enum { MAX_REPEATS = 1000, N_PEAKS = 3 };
 static const struct argp_option options_table[] = {
     {"sam", KEY_SAM, "FILE", 0, "weights (default: random ones)", 0},
     {"adapter", KEY_ADAPTER, "FILE", 0, "SAMed's weights for --sam", 0},
-    {"vit", KEY_VIT, "SIZE", 0, "size of the random network: vit_b (default), vit_l, vit_h, tiny", 0},
+    {"vit", KEY_VIT, "SIZE", 0, "size of the random network: vit_b (default), vit_l, vit_h, small, tiny", 0},
     {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "default auto", 0},
     {"precision", KEY_PRECISION, "f32|tf32|bf16", 0, "default f32; tf32 is of CUDA devices", 0},
     {"threads", KEY_THREADS, "N", 0, "default: the CPUs this process may use", 0},
@@ -47,11 +47,19 @@ static const struct argp_option options_table[] = {
     {"image-size", KEY_IMAGE_SIZE, "PIXELS", 0, "default 512", 0},
     {"train", KEY_TRAIN, 0, 0, "a training step (LoRA on q and v, the decoder in full) instead of segmentation", 0},
     {"peer", KEY_PEER, "COMMAND", 0,
-     "with --train: another program that makes such steps, in turns; prints the ratio (tests/bench/peers.py serve)", 0},
+     "with --train: another program that makes such steps, in turns; the ratio of both times is told (tests/bench/peers.py serve)", 0},
     {"recompute", KEY_RECOMPUTE, 0, 0, "with --train: keep the inputs of blocks only", 0},
     {"repeats", KEY_REPEATS, "N", 0, "measured calls (default 9)", 0},
     {"json", KEY_JSON, 0, 0, "one JSON object", 0},
     {0}};
+
+static const char doc[] =
+    "Measures the network on this machine, with random weights unless --sam is given."
+    "\v"
+    "Of --json: seconds_per_slice, with --train seconds_per_image, hold the best and the median of all repeats; gflops and share_of_peak "
+    "are "
+    "those of the best. With --peer, peer_seconds_per_image is the other program's best, and ratio is samed's best divided by it: "
+    "below 1 samed is the faster.";
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -377,8 +385,7 @@ done:
 
 int job_bench_main(int argc, char **argv)
 {
-    const struct argp argp = {
-        options_table, parse, "", "Measures the network on this machine, with random weights unless --sam is given.", 0, 0, 0};
+    const struct argp argp = {options_table, parse, "", doc, 0, 0, 0};
     bench_options options = {.vit = "vit_b", .device = MODEL_DEVICE_AUTO, .precision = MODEL_F32, .image_size = 512, .n_repeats = 9};
     bench_result result = {0};
     const int code = job_options_parse(&argp, argc, argv, &options);

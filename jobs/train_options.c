@@ -82,7 +82,7 @@ static const struct argp_option options_table[] = {
     {0, 0, 0, 0, "How it runs (the weights stay the same):", 5},
     {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "default auto; a run goes on with the kind that it began with", 5},
     {"share-gpu", KEY_SHARE_GPU, 0, 0, "let several ranks use one GPU", 5},
-    {"threads", KEY_THREADS, "N", 0, "per rank (default: the CPUs this process may use)", 5},
+    {"threads", KEY_THREADS, "N", 0, "per rank; default: allowed CPUs shared by the ranks of a node", 5},
     {"ranks", KEY_RANKS, "N", 0, "ranks that were started; another number is refused", 5},
     {"recompute", KEY_RECOMPUTE, 0, 0, "keep the input of each block only: less memory, more time", 5},
     {"keep", KEY_KEEP, "N", 0, "slices whose activations a rank keeps (default 1): more memory, less time", 5},

@@ -28,6 +28,9 @@ class Choices(unittest.TestCase):
             with self.subTest(arguments=arguments[-2:]):
                 self.assertIn(text, samed.check(samed.run(*arguments), 2).stderr)
 
+    def test_ratio_is_told_of(self):
+        self.assertIn("ratio is samed's best divided by it", " ".join(samed.check(samed.run("bench", "--help")).stdout.split()))
+
 
 class Info(unittest.TestCase):
     def setUp(self):
