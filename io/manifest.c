@@ -13,7 +13,10 @@
 
 enum {
     MAX_LIST_BYTES = 1 << 28, /* a million cases of 268 bytes */
-    MAX_ID_BYTES = 150        /* a file name has 255, of which "_dseg.nii.gz" and the temporary name's host and numbers take up to 105 */
+    MAX_LOOKED_INTO = 100,    /* subfolders, for a hint; each is listed */
+    MAX_SHOWN = 4,            /* of them: imagesTr, imagesTs, labelsTr and one more */
+    HINT_BYTES = 1024,
+    MAX_ID_BYTES = 150 /* a file name has 255, of which "_dseg.nii.gz" and the temporary name's host and numbers take up to 105 */
 };
 
 /* The suffixes that an id loses; longer ones first. */
@@ -136,6 +139,38 @@ bool io_folder_has_case(char *const *names, size_t i)
     return !is_image_of_pair(names[i]) || !has_header(names, i);
 }
 
+static bool has_case(const char *folder)
+{
+    char **names = NULL;
+    size_t n_names = 0;
+    bool is_found = false;
+
+    if (io_folder_exists(folder) && io_folder_list(folder, &names, &n_names) != IO_OK) n_names = 0;
+    for (size_t i = 0; i < n_names && !is_found; i++) is_found = io_folder_has_case(names, i);
+    io_names_free(&names, n_names);
+    return is_found;
+}
+
+/* A folder without NIfTI files, of these names [n_names]: often a whole study was given where one of its subfolders was meant. */
+static io_status refuse_folder(const char *folder, char *const *names, size_t n_names)
+{
+    char hint[HINT_BYTES] = "";
+    size_t n_shown = 0;
+
+    for (size_t i = 0; i < n_names && i < MAX_LOOKED_INTO && n_shown < MAX_SHOWN; i++) {
+        const size_t at = strlen(hint);
+        char *path = NULL;
+        if (io_path_join(folder, names[i], &path) == IO_OK && has_case(path)) {
+            snprintf(hint + at, sizeof hint - at, "%s%s", n_shown ? ", " : "; give the one that is meant: ", path);
+            n_shown++;
+        }
+        io_free(&path);
+    }
+    return IO_FAIL(IO_ERR_NOT_FOUND,
+                   "%s: no NIfTI file (.nii, .nii.gz, .nii.zst, .hdr with .img) lies in this folder; its subfolders are not searched%s",
+                   folder, hint);
+}
+
 /* A folder's NIfTI files; hidden ones ("._scan.nii" of macOS, our own temporary files) are no cases. */
 static io_status add_folder(builder *b, const char *folder)
 {
@@ -152,10 +187,7 @@ static io_status add_folder(builder *b, const char *folder)
         /* Links to nowhere (annexed data that was not fetched) and devices are cases too, which fail: hiding them would hide a patient. */
         if (!io_folder_exists(path)) IO_TRY_GOTO(status, done, add_path(b, path));
     }
-    if (b->manifest->n_cases == n_before)
-        status = IO_FAIL(IO_ERR_NOT_FOUND,
-                         "%s: no NIfTI file (.nii, .nii.gz, .nii.zst, .hdr with .img) lies in this folder; its subfolders are not searched",
-                         folder);
+    if (b->manifest->n_cases == n_before) status = refuse_folder(folder, names, n_names);
 done:
     io_free(&path);
     io_names_free(&names, n_names);

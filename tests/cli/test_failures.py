@@ -96,7 +96,17 @@ class BadCases(unittest.TestCase):
     def test_empty_folder(self):
         empty = samed.path("empty")
         os.makedirs(empty)
-        samed.check(samed.segment(self.folder, self.out, images=empty), 4)
+        self.assertIn("subfolders are not searched", samed.check(samed.segment(self.folder, self.out, images=empty), 4).stderr)
+
+    def test_study_of_nnunet_instead_of_its_subfolder(self):
+        study = samed.path("nnunet")
+        os.makedirs(os.path.join(study, "labelsTr"))
+        for folder in ("imagesTr", "imagesTs"):
+            os.makedirs(os.path.join(study, folder))
+            shutil.copy(os.path.join(self.folder, "imagesTr", "c0.nii.gz"), os.path.join(study, folder))
+        text = samed.check(samed.segment(self.folder, self.out, images=study), 4).stderr
+        self.assertEqual(text.count("\n"), 1)
+        self.assertIn(f"its subfolders are not searched; give the one that is meant: {study}/imagesTr, {study}/imagesTs\n", text)
 
     def test_output_among_inputs(self):
         samed.check(samed.segment(self.folder, self.images, "-q", images=self.images))
