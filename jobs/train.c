@@ -265,7 +265,7 @@ static int train(train_run *run)
     if (status != IO_OK) return job_exit_leave(&run->world, status, job_exit_of(status));
     if (run->world.rank == 0) job_train_plan_tell(run);
     if (run->world.rank == 0) status = job_train_log_open(run);
-    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
+    if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     if (run->world.rank == 0) job_stop_watch(hurry, run);
     status = job_train_loop(run, &exit_code);
     job_stop_unwatch();

@@ -33,6 +33,42 @@ static void cut_table(char *text, int64_t step)
         *text = '\0';
 }
 
+static size_t count_columns(const char *line)
+{
+    size_t n = 1;
+
+    for (; *line && *line != '\n'; line++) n += *line == ',';
+    return n;
+}
+
+/* A table that an earlier version began has fewer columns, the first of today's: its lines get empty ones at their end, so that all lines
+ * are of one header. */
+static io_status widen_table(const char *path, const char *header, char **text)
+{
+    const size_t n_old = strcspn(*text, "\n"), n_more = count_columns(header) - count_columns(*text);
+    char *line = *text, *wide = NULL;
+    size_t n_bytes = 0;
+    FILE *out;
+
+    if (n_old + 1 == strlen(header) && !strncmp(*text, header, n_old)) return IO_OK;
+    if (n_old >= strlen(header) || header[n_old] != ',' || strncmp(*text, header, n_old) != 0)
+        return IO_FAIL(IO_ERR_MISMATCH, "%s: expected the columns %.*s, found %.*s; move it away to go on", path, (int)strlen(header) - 1,
+                       header, (int)n_old, *text);
+    out = open_memstream(&wide, &n_bytes);
+    if (!out) return IO_FAIL_ERRNO("%s", path);
+    fputs(header, out);
+    for (line += n_old + 1; *line; line += strcspn(line, "\n") + 1) {
+        fprintf(out, "%.*s", (int)strcspn(line, "\n"), line);
+        for (size_t i = 0; i < n_more; i++) fputc(',', out);
+        fputc('\n', out);
+    }
+    if (fclose(out) != 0) return IO_FAIL(IO_ERR_MEMORY, "%s: no memory left", path);
+    io_free(text);
+    if (io_string_copy(wide, text) != IO_OK) *text = NULL;
+    free(wide); /* of open_memstream */
+    return *text ? IO_OK : IO_ERR_MEMORY;
+}
+
 /* Steps that an interrupted run made after its last checkpoint are made again: their lines go. */
 static io_status open_table(const train_run *run, const char *name, const char *header, FILE **out)
 {
@@ -43,6 +79,7 @@ static io_status open_table(const train_run *run, const char *name, const char *
     if (io_file_exists(path)) {
         IO_TRY_GOTO(status, done, io_file_read_text(path, MAX_TABLE_BYTES, &text));
         cut_table(text, run->state.step);
+        if (*text) IO_TRY_GOTO(status, done, widen_table(path, header, &text));
     }
     IO_TRY_GOTO(status, done, io_file_write_text(path, text && *text ? text : header));
     *out = fopen(path, "a");

@@ -49,6 +49,17 @@ class Choices(test_train.Folders):
         process = samed.check(train(self.out(), "--blocks", 0, "--lora", "none"), 2)
         self.assertIn("--blocks and --lora none exclude each other", process.stderr)
 
+    def narrow(self, file):
+        """log.csv as the first version wrote it, which had neither sum_seconds nor wait_seconds; other columns are refused."""
+        with open(file, encoding="utf-8") as stream:
+            lines = [line.rstrip("\n").split(",")[:9] for line in stream]
+        with open(file, "w", encoding="utf-8") as stream:
+            stream.writelines(",".join(line) + "\n" for line in [["no", "such"], *lines[1:]])
+        process = samed.check(train(os.path.dirname(file), "--steps", 4, "--optimizer", "sgd", "--warmup", 0, "--checkpoints", 1), 2)
+        self.assertIn("log.csv: expected the columns step,epoch,", process.stderr)
+        with open(file, "w", encoding="utf-8") as stream:
+            stream.writelines(",".join(line) + "\n" for line in lines)
+
     def test_sgd_without_warmup_goes_on(self):
         whole, parts = self.out("whole"), self.out("parts")
         options = ("--optimizer", "sgd", "--warmup", 0, "--checkpoints", 1)
@@ -56,8 +67,13 @@ class Choices(test_train.Folders):
         samed.check(train(parts, "--steps", 2, *options))
         process = samed.check(train(parts, "--steps", 4, "--optimizer", "adamw", "--warmup", 0), 2)
         self.assertIn("was made with 'optimizer=sgd', now it is 'optimizer=adamw'", process.stderr)
+        self.narrow(os.path.join(parts, "log.csv"))
         samed.check(train(parts, "--steps", 4, *options, ranks=2))
         self.assertEqual(weights_of(parts), weights_of(whole))
+        rows = log_of(parts)
+        self.assertTrue(all(None not in row and None not in row.values() for row in rows), rows)  # as many fields as the header has
+        self.assertEqual([row["sum_seconds"] == row["wait_seconds"] == "" for row in rows], [True, True, False, False])
+        self.assertEqual([row["loss"] for row in rows], [row["loss"] for row in log_of(whole)])
         adamw = self.out("adamw")
         samed.check(train(adamw, "--steps", 4, "--warmup", 0))
         self.assertEqual(log_of(adamw)[0]["loss"], log_of(whole)[0]["loss"])
