@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "io/memory.h"
+#include "io/plural.h"
 #include "jobs/bench.h"
 #include "jobs/progress.h"
 #include "model/exact.h"
@@ -179,8 +180,8 @@ void job_bench_train_print(const bench_options *options, const bench_result *res
 {
     const double total = sum_phases(result), gflops = result->flop / result->seconds[0] / 1e9;
 
-    printf("seconds per image: best %.4f, median %.4f of %d steps of %d\n", result->seconds[0],
-           job_bench_median(result->seconds, result->n_repeats), result->n_repeats, options->batch);
+    printf("seconds per image: best %.4f, median %.4f of %d step%s of %d\n", result->seconds[0],
+           job_bench_median(result->seconds, result->n_repeats), result->n_repeats, io_plural(result->n_repeats), options->batch);
     if (result->peer_seconds)
         printf("the peer, in turns: best %.4f, median %.4f; samed takes %.2f of it\n", result->peer_seconds[0],
                job_bench_median(result->peer_seconds, result->n_repeats), result->seconds[0] / result->peer_seconds[0]);

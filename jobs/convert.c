@@ -4,6 +4,7 @@
 
 #include "io/file.h"
 #include "io/log.h"
+#include "io/plural.h"
 #include "io/tensors.h"
 #include "jobs/commands.h"
 #include "jobs/exits.h"
@@ -89,7 +90,7 @@ static io_status convert(const convert_options *options)
         IO_TRY_GOTO(status, done, io_safetensors_write(options->output, result, NULL));
     else
         IO_TRY_GOTO(status, done, io_pth_write(options->output, result, io_tensors_find(result, "w_a_000") == NULL));
-    io_log(IO_LOG_INFO, "wrote %zu tensors to %s", io_tensors_count(result), options->output);
+    io_log(IO_LOG_INFO, "wrote %zu tensor%s to %s", io_tensors_count(result), io_plural(io_tensors_count(result)), options->output);
 done:
     io_tensors_free(&merged);
     io_tensors_free(&adapter);

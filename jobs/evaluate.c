@@ -7,6 +7,7 @@
 #include "io/file.h"
 #include "io/log.h"
 #include "io/memory.h"
+#include "io/plural.h"
 #include "jobs/commands.h"
 #include "jobs/events.h"
 #include "jobs/exits.h"
@@ -262,8 +263,9 @@ static void tell_start(const evaluate_run *run)
 {
     io_json *event = job_event_create(run->options->json, "start");
 
-    io_log(IO_LOG_INFO, "%zu cases, %zu organs of %s, %zu metrics", run->study->n_cases, run->study->n_organs, run->labels_source,
-           run->study->n_columns);
+    io_log(IO_LOG_INFO, "%zu case%s, %zu organ%s of %s, %zu metric%s", run->study->n_cases, io_plural(run->study->n_cases),
+           run->study->n_organs, io_plural(run->study->n_organs), run->labels_source, run->study->n_columns,
+           io_plural(run->study->n_columns));
     if (!event) return;
     (void)io_json_put_text(event, "version", SAMED_VERSION);
     (void)io_json_put_number(event, "cases", (double)run->study->n_cases);

@@ -10,6 +10,7 @@
 #include "io/manifest.h"
 #include "io/memory.h"
 #include "io/nifti.h"
+#include "io/plural.h"
 #include "jobs/evaluate.h"
 
 enum { MAX_TOLD = 5, TOLD_BYTES = 600 };
@@ -28,10 +29,10 @@ static void check_images(const evaluate_run *run)
             snprintf(told + at, sizeof told - at, "%s%s", at ? ", " : "", study->cases[i].id);
     }
     if (n_told == 0)
-        io_log(IO_LOG_INFO, "--images: %zu of %zu cases have an image", n_found, study->n_cases);
+        io_log(IO_LOG_INFO, "--images: %zu of %zu case%s with an image", n_found, study->n_cases, io_plural(study->n_cases));
     else
-        io_log(IO_LOG_WARN, "--images %s: %zu of %zu cases have an image, found by name; none for %s%s", run->options->images, n_found,
-               study->n_cases, told, n_told > MAX_TOLD ? ", ..." : "");
+        io_log(IO_LOG_WARN, "--images %s: %zu of %zu case%s with an image, found by name; none for %s%s", run->options->images, n_found,
+               study->n_cases, io_plural(study->n_cases), told, n_told > MAX_TOLD ? ", ..." : "");
 }
 
 /* Has a folder of masks, itself or in "segmentations", a file of this name? */

@@ -3,6 +3,7 @@
 
 #include "io/file.h"
 #include "io/nifti.h"
+#include "io/plural.h"
 #include "jobs/evaluate.h"
 #include "jobs/events.h"
 #include "jobs/exits.h"
@@ -108,10 +109,12 @@ static void print_plan(const evaluate_run *run, const dry_totals *totals, size_t
 {
     const pipe_study *study = run->study;
 
-    printf("plan: %zu cases, %zu to measure (%zu without a prediction, %zu without a reference, %zu would fail), %zu organs, %zu metrics, "
-           "%d rank%s\n",
-           study->n_cases, n_good, totals->n_no_prediction, totals->n_no_reference, totals->n_failing, study->n_organs, study->n_columns,
-           run->world.size, run->world.size == 1 ? "" : "s");
+    printf(
+        "plan: %zu case%s, %zu to measure (%zu without a prediction, %zu without a reference, %zu would fail), %zu organ%s, %zu metric%s, "
+        "%d rank%s\n",
+        study->n_cases, io_plural(study->n_cases), n_good, totals->n_no_prediction, totals->n_no_reference, totals->n_failing,
+        study->n_organs, io_plural(study->n_organs), study->n_columns, io_plural(study->n_columns), run->world.size,
+        io_plural(run->world.size));
     printf("labels: %s\n", run->labels_source);
     if (count_bytes(run, totals) > 0) printf("memory: about %.0f MB per rank\n", count_bytes(run, totals) / 1e6);
 }

@@ -8,6 +8,7 @@
 #include "io/manifest.h"
 #include "io/memory.h"
 #include "io/nifti.h"
+#include "io/plural.h"
 #include "jobs/evaluate.h"
 
 enum { MAX_LIST_BYTES = 1 << 28, MAX_KEY = 160 };
@@ -244,7 +245,8 @@ static io_status add_line(const char *list, const char *folder, size_t number, c
     const int n = split_line(line, fields);
 
     if (n < 3 || !fields[0] || (!fields[1] && !fields[2]))
-        return IO_FAIL(IO_ERR_FORMAT, "%s: line %zu: expected id<TAB>prediction<TAB>reference, found %d fields", list, number, n);
+        return IO_FAIL(IO_ERR_FORMAT, "%s: line %zu: expected id<TAB>prediction<TAB>reference, found %d field%s", list, number, n,
+                       io_plural(n));
     for (int i = 1; i < 4; i++)
         if (fields[i]) IO_TRY_GOTO(status, done, resolve(folder, fields[i], &paths[i]));
     status = pipe_study_add_case(study, fields[0], paths[2], paths[1], paths[3]);

@@ -8,6 +8,7 @@
 #include "io/json.h"
 #include "io/log.h"
 #include "io/memory.h"
+#include "io/plural.h"
 #include "jobs/evaluate.h"
 
 enum { CHUNK_BYTES = 1 << 26, MAX_DOUBTS = 10 /* told one by one */, MAX_INPUTS = JOB_MAX_MAPS + 2 };
@@ -161,7 +162,8 @@ static void warn_of_labels(const evaluate_run *run)
         io_log(IO_LOG_WARN, "organ \"%s\" (reference %s, prediction %s) %s; are --labels and --map right?",
                pipe_study_organ(run->study, organ)->name, reference, prediction, doubt);
     }
-    if (n > MAX_DOUBTS) io_log(IO_LOG_WARN, "%zu more organs of this kind: see report.html, Methods", n - MAX_DOUBTS);
+    if (n > MAX_DOUBTS)
+        io_log(IO_LOG_WARN, "%zu more organ%s of this kind: see report.html, Methods", n - MAX_DOUBTS, io_plural(n - MAX_DOUBTS));
 }
 
 /* Labels that nothing names are lost from every number: each is told by its value. */
@@ -174,7 +176,8 @@ static void warn_of_unnamed(const pipe_report *report)
         io_log(IO_LOG_WARN, "%s; name it with --labels, or say with --map what it is", text);
     }
     if (report->n_unnamed > MAX_DOUBTS)
-        io_log(IO_LOG_WARN, "%zu more labels without a name: see unnamed_labels in summary.json", report->n_unnamed - MAX_DOUBTS);
+        io_log(IO_LOG_WARN, "%zu more label%s without a name: see unnamed_labels in summary.json", report->n_unnamed - MAX_DOUBTS,
+               io_plural(report->n_unnamed - MAX_DOUBTS));
 }
 
 /* Rank 0. The marker comes last: its presence says that everything else is there. */
@@ -190,10 +193,10 @@ static io_status write_report(const evaluate_run *run, const pipe_report *report
                pipe_report_count_shown(report), report->n_pictures);
     if (n_notes > 0)
         io_log(IO_LOG_WARN, "%zu case%s with a note, of what was left out or changed on the way: see summary.json", n_notes,
-               n_notes == 1 ? "" : "s");
+               io_plural(n_notes));
     if (n_done > 0 && n_done < PIPE_FEW_CASES)
-        io_log(IO_LOG_WARN, "only %zu cases measured: confidence intervals and p-values of fewer than %d say little", n_done,
-               PIPE_FEW_CASES);
+        io_log(IO_LOG_WARN, "only %zu case%s measured: confidence intervals and p-values of fewer than %d say little", n_done,
+               io_plural(n_done), PIPE_FEW_CASES);
     warn_of_labels(run);
     if (report->other) pipe_other_report_differences(run->study, report->other, differences, sizeof differences);
     if (*differences) io_log(IO_LOG_WARN, "--compare: %s", differences);
@@ -203,7 +206,8 @@ static io_status write_report(const evaluate_run *run, const pipe_report *report
     status = io_file_write_text(path, n_done == run->study->n_cases ? "0\n" : n_done ? "3\n" : "4\n");
     io_free(&path);
     if (status == IO_OK)
-        io_log(IO_LOG_INFO, "%zu of %zu cases measured; the report is in %s", n_done, run->study->n_cases, run->options->output);
+        io_log(IO_LOG_INFO, "%zu of %zu case%s measured; the report is in %s", n_done, run->study->n_cases, io_plural(run->study->n_cases),
+               run->options->output);
     return status;
 }
 

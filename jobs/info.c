@@ -10,6 +10,7 @@
 #include "io/manifest.h"
 #include "io/memory.h"
 #include "io/nifti.h"
+#include "io/plural.h"
 #include "io/tensors.h"
 #include "jobs/commands.h"
 #include "jobs/exits.h"
@@ -253,7 +254,8 @@ static int show_all(const info_options *options)
     }
     if (n_files == 0) io_log(IO_LOG_ERROR, "nothing there to tell about: expected NIfTI files or weights (.pth, .safetensors)");
     if (n_files == 0) return JOB_EXIT_NOTHING;
-    if (options->check && !options->json) printf("%lld files, %lld would be refused\n", (long long)n_files, (long long)n_refused);
+    if (options->check && !options->json)
+        printf("%lld file%s, %lld would be refused\n", (long long)n_files, io_plural(n_files), (long long)n_refused);
     return n_refused > 0 ? JOB_EXIT_CASES : JOB_EXIT_DONE;
 }
 

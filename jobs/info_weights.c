@@ -74,7 +74,7 @@ static io_status check_tensor(const io_tensors *tensors, const io_tensor *tensor
     job_info_range_add(range, values, tensor->n_elements);
     io_tensors_release(tensors, tensor);
     if (range->n_nan + range->n_infinite > n_bad)
-        status = IO_FAIL(IO_ERR_RANGE, "%s: tensor %s holds %lld values that are not finite; take another copy of the weights",
+        status = IO_FAIL(IO_ERR_RANGE, "%s: tensor %s has values that are not finite (%lld); take another copy of the weights",
                          io_tensors_path(tensors), tensor->name, (long long)(range->n_nan + range->n_infinite - n_bad));
 done:
     io_free(&values);

@@ -9,6 +9,7 @@
 #include "io/log.h"
 #include "io/memory.h"
 #include "io/nifti.h"
+#include "io/plural.h"
 #include "jobs/comm.h"
 #include "jobs/commands.h"
 #include "jobs/exits.h"
@@ -269,7 +270,7 @@ int job_phantom_main(int argc, char **argv)
     if (status != IO_OK)
         io_log(IO_LOG_ERROR, "%s", io_last_error_text());
     else if (options.n_cases > 0 && job_comm_claimed_rank() == 0)
-        io_log(IO_LOG_INFO, "wrote %lld cases to %s", (long long)options.n_cases, options.output);
+        io_log(IO_LOG_INFO, "wrote %lld case%s to %s", (long long)options.n_cases, io_plural(options.n_cases), options.output);
     if (status == IO_ERR_ARGUMENT) return JOB_EXIT_USAGE;
     return status == IO_OK ? JOB_EXIT_DONE : JOB_EXIT_RUN;
 }

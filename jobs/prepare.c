@@ -9,6 +9,7 @@
 #include "io/log.h"
 #include "io/memory.h"
 #include "io/nifti.h"
+#include "io/plural.h"
 #include "jobs/commands.h"
 #include "jobs/exits.h"
 #include "jobs/output.h"
@@ -197,8 +198,8 @@ static int prepare_all(prepare_run *run)
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     check_done(run);
     if (run->world.rank == 0) {
-        io_log(IO_LOG_INFO, "%zu case%s, %lld of them done before; %lld slices to do", run->cases.n, run->cases.n == 1 ? "" : "s",
-               (long long)run->n_done, (long long)run->slices_left);
+        io_log(IO_LOG_INFO, "%zu case%s, %lld of them done before; %lld slice%s to do", run->cases.n, io_plural(run->cases.n),
+               (long long)run->n_done, (long long)run->slices_left, io_plural(run->slices_left));
         job_prepare_report_start(run);
     }
     if (run->n_left > 0) status = prepare_left(run);

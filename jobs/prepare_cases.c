@@ -10,6 +10,7 @@
 #include "io/manifest.h"
 #include "io/memory.h"
 #include "io/nifti.h"
+#include "io/plural.h"
 #include "jobs/prepare.h"
 #include "pipeline/label_volume.h"
 
@@ -117,8 +118,8 @@ static io_status find_pairs(finder *f, const char *images_folder, const char *ma
     IO_TRY_GOTO(status, done, io_manifest_from_paths(&masks_folder, 1, &masks));
     for (size_t i = 0; i < images->n_cases; i++) IO_TRY_GOTO(status, done, add_image(f, &images->cases[i], masks, &n_paired));
     if (n_paired == 0)
-        status = IO_FAIL(IO_ERR_NOT_FOUND, "none of the %zu images in %s has a label map of its name in %s; give --list", images->n_cases,
-                         images_folder, masks_folder);
+        status = IO_FAIL(IO_ERR_NOT_FOUND, "none of the %zu image%s in %s has a label map of its name in %s; give --list", images->n_cases,
+                         io_plural(images->n_cases), images_folder, masks_folder);
     else if (n_paired < masks->n_cases)
         io_log(IO_LOG_WARN, "%zu of %zu label maps in %s have no image", masks->n_cases - n_paired, masks->n_cases, masks_folder);
 done:
@@ -367,7 +368,7 @@ static void show_case(const prepare_run *run, const pipe_source *source, const c
     char failure[400];
 
     if (source->is_npz) {
-        printf("  %s: %lld slices, %s\n", source->id, (long long)n_slices, part);
+        printf("  %s: %lld slice%s, %s\n", source->id, (long long)n_slices, io_plural(n_slices), part);
         return;
     }
     find_failure(run, source, &image, failure);
@@ -385,15 +386,17 @@ io_status job_prepare_dry_run(const prepare_run *run)
     const double bytes = (double)run->slices_left * BYTES_PER_SLICE * (double)(size * size) / (224.0 * 224.0);
     uint64_t free_bytes = 0, total_bytes = 0;
     size_t n_parts[3] = {0};
+    const size_t n_classes = pipe_organ_count(run->labels);
 
     printf("cases:\n");
     for (size_t i = 0; i < run->cases.n; i++) {
         show_case(run, &run->cases.sources[i], names[run->parts[i]], run->n_slices[i]);
         n_parts[run->parts[i]]++;
     }
-    printf("plan: %zu cases, %lld slices of %lld pixels, %zu classes; %zu cases to train on, %zu held out, %zu unused; %d rank%s\n",
-           run->cases.n, (long long)run->slices_left, (long long)size, pipe_organ_count(run->labels), n_parts[PIPE_PART_TRAIN],
-           n_parts[PIPE_PART_VAL], n_parts[PIPE_PART_NONE], run->world.size, run->world.size == 1 ? "" : "s");
+    printf("plan: %zu case%s, %lld slice%s of %lld pixels, %zu class%s; %zu case%s to train on, %zu held out, %zu unused; %d rank%s\n",
+           run->cases.n, io_plural(run->cases.n), (long long)run->slices_left, io_plural(run->slices_left), (long long)size, n_classes,
+           n_classes == 1 ? "" : "es", n_parts[PIPE_PART_TRAIN], io_plural(n_parts[PIPE_PART_TRAIN]), n_parts[PIPE_PART_VAL],
+           n_parts[PIPE_PART_NONE], run->world.size, io_plural(run->world.size));
     if (io_disk_free(io_folder_exists(run->options->output) ? run->options->output : ".", &free_bytes, &total_bytes) == IO_OK)
         printf("disk: about %.0f MB, %.0f MB free\n", bytes / 1e6, (double)free_bytes / 1e6);
     return IO_OK;

@@ -7,6 +7,7 @@
 #include "io/json.h"
 #include "io/log.h"
 #include "io/memory.h"
+#include "io/plural.h"
 #include "jobs/events.h"
 #include "jobs/exits.h"
 #include "jobs/prepare.h"
@@ -66,8 +67,8 @@ void job_prepare_report_ended(void *argument, const job_outcome *outcome)
     if (outcome->status == IO_OK) {
         run->n_finished++;
         run->progress.cases_done++;
-        io_log(IO_LOG_DEBUG, "case %s: %lld slices in %.1f s", run->cases.ids[outcome->case_index], (long long)outcome->n_slices,
-               outcome->seconds);
+        io_log(IO_LOG_DEBUG, "case %s: %lld slice%s in %.1f s", run->cases.ids[outcome->case_index], (long long)outcome->n_slices,
+               io_plural(outcome->n_slices), outcome->seconds);
     } else if (outcome->status != IO_ERR_STOPPED) {
         keep_failure(run, outcome);
     }
@@ -120,7 +121,7 @@ static void warn_split(const prepare_run *run)
         n_train += run->parts[i] == PIPE_PART_TRAIN && !run->has_failed[i];
         n_val += run->parts[i] == PIPE_PART_VAL && !run->has_failed[i];
     }
-    io_log(IO_LOG_INFO, "%zu cases to train on, %zu held out", n_train, n_val);
+    io_log(IO_LOG_INFO, "%zu case%s to train on, %zu held out", n_train, io_plural(n_train), n_val);
     if (n_train == 0) io_log(IO_LOG_WARN, "no case to train on is left in %s", run->options->output);
 }
 

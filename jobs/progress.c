@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/plural.h"
+
 enum { BAR_WIDTH = 24 };
 
 static const double bar_every_s = 0.25, line_every_s = 30;
@@ -52,8 +54,8 @@ void job_progress_text(const job_progress *progress, double elapsed_s, char *out
     }
     if (strcmp(unit, "cases") != 0)
         snprintf(units, sizeof units, ", %lld/%lld %s", (long long)progress->slices_done, (long long)progress->n_slices, unit);
-    snprintf(out, n_bytes, "%lld/%lld cases%s%s, %.2f %s/s%s", (long long)(progress->cases_done + progress->cases_failed),
-             (long long)progress->n_cases, failed, units, rate, unit, end);
+    snprintf(out, n_bytes, "%lld/%lld case%s%s%s, %.2f %s/s%s", (long long)(progress->cases_done + progress->cases_failed),
+             (long long)progress->n_cases, io_plural(progress->n_cases), failed, units, rate, unit, end);
 }
 
 static void draw_bar(job_progress *progress, const char *text)

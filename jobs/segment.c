@@ -7,6 +7,7 @@
 
 #include "io/log.h"
 #include "io/memory.h"
+#include "io/plural.h"
 #include "jobs/commands.h"
 #include "jobs/exits.h"
 #include "jobs/output.h"
@@ -97,8 +98,8 @@ static void warn_memory(const segment_run *run)
     const double per_node = job_segment_memory_estimate(run, &run->weights.config, run->weights.device->kind) * run->share.local_size;
 
     if (run->world.rank != 0 || run->share.memory_limit == 0 || per_node <= (double)run->share.memory_limit) return;
-    io_log(IO_LOG_WARN, "%d ranks of this node may need %.0f MB, the cgroup allows %.0f MB: use fewer ranks or ask for more memory",
-           run->share.local_size, per_node / 1e6, (double)run->share.memory_limit / 1e6);
+    io_log(IO_LOG_WARN, "%d rank%s of this node may need %.0f MB, the cgroup allows %.0f MB: use fewer ranks or ask for more memory",
+           run->share.local_size, io_plural(run->share.local_size), per_node / 1e6, (double)run->share.memory_limit / 1e6);
 }
 
 /* The first part of each rank is known without a message. */
@@ -185,8 +186,9 @@ static void tell_plan(const segment_run *run)
     char part[64] = "";
 
     if (shard.n > 0) snprintf(part, sizeof part, "shard %d of %d: ", shard.index, shard.n);
-    io_log(IO_LOG_INFO, "%s%lld case%s%s, %lld of them done before; %lld slices to do", part, n, n == 1 ? "" : "s",
-           run->options->only ? " by --only" : "", (long long)run->plan.n_done, (long long)run->plan.slices_left);
+    io_log(IO_LOG_INFO, "%s%lld case%s%s, %lld of them done before; %lld slice%s to do", part, n, io_plural(n),
+           run->options->only ? " by --only" : "", (long long)run->plan.n_done, (long long)run->plan.slices_left,
+           io_plural(run->plan.slices_left));
 }
 
 /* Collective. */

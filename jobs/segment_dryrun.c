@@ -6,6 +6,7 @@
 #include "io/file.h"
 #include "io/memory.h"
 #include "io/nifti.h"
+#include "io/plural.h"
 #include "jobs/events.h"
 #include "jobs/exits.h"
 #include "jobs/segment.h"
@@ -56,8 +57,8 @@ static void assume_vit_b(int image_size, model_config *out)
 
 static void print_case(const io_case *c, const io_nifti_info *info, int64_t n_slices, char warnings[][WARNING_BYTES], int n_warnings)
 {
-    printf("  %s: %lld x %lld x %lld %s, %lld slices\n", c->id, (long long)info->grid.dims[0], (long long)info->grid.dims[1],
-           (long long)info->grid.dims[2], io_datatype_name(info->datatype), (long long)n_slices);
+    printf("  %s: %lld x %lld x %lld %s, %lld slice%s\n", c->id, (long long)info->grid.dims[0], (long long)info->grid.dims[1],
+           (long long)info->grid.dims[2], io_datatype_name(info->datatype), (long long)n_slices, io_plural(n_slices));
     for (int i = 0; i < n_warnings; i++) printf("    suspicious: %s\n", warnings[i]);
 }
 
@@ -189,7 +190,7 @@ static void print_memory(const segment_dry *dry)
                on_gpu / 1e6, model_device_pass_slices(dry->kind));
     printf("threads: %d per rank\n", dry->n_threads);
     printf("memory: about %.0f MB per rank%s, %.0f MB per node with %d rank%s\n", per_rank / 1e6, on_gpu > 0 ? " beside CUDA's own" : "",
-           per_node / 1e6, dry->ranks_per_node, dry->ranks_per_node == 1 ? "" : "s");
+           per_node / 1e6, dry->ranks_per_node, io_plural(dry->ranks_per_node));
     if (run->share.memory_limit && per_node > (double)run->share.memory_limit)
         printf("  more than the %.0f MB that the cgroup allows here; use fewer ranks per node or ask for more memory\n",
                (double)run->share.memory_limit / 1e6);
@@ -204,7 +205,7 @@ static void print_gpus(const segment_dry *dry)
         printf("GPUs: %d ranks of a node would share its %d%s; start one rank per GPU (--ranks %d)\n", n_ranks, n_gpus,
                dry->run->options->share_gpu ? " (--share-gpu)" : ", which is refused without --share-gpu", n_gpus * dry->n_nodes);
     else if (n_ranks < n_gpus)
-        printf("GPUs: %d of %d on a node stay idle; start one rank per GPU (--ranks %d)\n", n_gpus - n_ranks, n_gpus,
+        printf("GPUs: %d of %d on a node would be idle; start one rank per GPU (--ranks %d)\n", n_gpus - n_ranks, n_gpus,
                n_gpus * dry->n_nodes);
     else
         printf("GPUs: one rank on each of the %d of a node\n", n_gpus);
@@ -272,7 +273,8 @@ static io_status describe_peak(segment_dry *dry, const model_device *device)
     char shared[64] = "", text[256];
 
     if (dry->n_threads != share->n_threads)
-        snprintf(shared, sizeof shared, " (%d CPUs for %d ranks of a node)", share->node_cpus, dry->ranks_per_node);
+        snprintf(shared, sizeof shared, " (%d CPU%s for %d rank%s of a node)", share->node_cpus, io_plural(share->node_cpus),
+                 dry->ranks_per_node, io_plural(dry->ranks_per_node));
     snprintf(text, sizeof text, "%.0f %% of this machine's measured peak, %s%s; samed bench measures it", 100 * reached_part,
              device->description, shared);
     return io_string_copy(text, &dry->device_text);
@@ -335,9 +337,10 @@ static void print_plan(const segment_dry *dry)
     char name[32];
 
     model_config_name(&dry->config, name);
-    printf("plan: %lld cases (%lld unreadable, %lld suspicious), %lld slices, %d rank%s on %d node%s, up to %lld for a case\n",
-           (long long)run->plan.n_left, (long long)dry->n_unreadable, (long long)dry->n_suspicious, (long long)run->plan.slices_left,
-           dry->n_ranks, dry->n_ranks == 1 ? "" : "s", dry->n_nodes, dry->n_nodes == 1 ? "" : "s", most_parts);
+    printf("plan: %lld case%s (%lld unreadable, %lld suspicious), %lld slice%s, %d rank%s on %d node%s, up to %lld for a case\n",
+           (long long)run->plan.n_left, io_plural(run->plan.n_left), (long long)dry->n_unreadable, (long long)dry->n_suspicious,
+           (long long)run->plan.slices_left, io_plural(run->plan.slices_left), dry->n_ranks, io_plural(dry->n_ranks), dry->n_nodes,
+           io_plural(dry->n_nodes), most_parts);
     printf("network: %s%s, %d classes, %d pixels, %s\n", name, run->options->sam ? "" : " (assumed: no --sam given)",
            dry->config.n_channels, dry->config.image_size, job_precision_name(run->options->precision));
     if (n_records > 0)

@@ -7,6 +7,7 @@
 
 #include "io/log.h"
 #include "io/memory.h"
+#include "io/plural.h"
 #include "jobs/exits.h"
 #include "jobs/segment.h"
 #include "jobs/stop.h"
@@ -281,7 +282,7 @@ static void do_batch(loop_state *state, const segment_item *item, double slice_s
     io_status status = IO_OK;
 
     if (work->status == IO_OK && would_take_too_long(n_left, slice_s))
-        status = IO_FAIL(IO_ERR_STOPPED, "dropped for %s: %lld slices were left", job_stop_name(), (long long)n_left);
+        status = IO_FAIL(IO_ERR_STOPPED, "dropped for %s: %lld slice%s left", job_stop_name(), (long long)n_left, io_plural(n_left));
     if (work->status == IO_OK && status == IO_OK)
         status = segment_batch(state, item);
     else

@@ -6,6 +6,7 @@
 #include "io/log.h"
 #include "io/memory.h"
 #include "io/nifti.h"
+#include "io/plural.h"
 #include "jobs/exits.h"
 #include "jobs/segment.h"
 
@@ -89,8 +90,8 @@ static io_status open_volume(segment_reader *reader, const io_case *c, segment_w
 static io_status check_part(const io_case *c, const segment_work *work)
 {
     if (work->body->n_slices == work->part.n_slices) return IO_OK;
-    return IO_FAIL(IO_ERR_MISMATCH, "%s: %lld slices; at the start of the run there were %lld: was the file replaced? start again", c->path,
-                   (long long)work->body->n_slices, (long long)work->part.n_slices);
+    return IO_FAIL(IO_ERR_MISMATCH, "%s: %lld slice%s; at the start of the run there were %lld: was the file replaced? start again",
+                   c->path, (long long)work->body->n_slices, io_plural(work->body->n_slices), (long long)work->part.n_slices);
 }
 
 static io_status open_body(segment_reader *reader, segment_work *work)

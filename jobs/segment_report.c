@@ -10,6 +10,7 @@
 #include "io/file.h"
 #include "io/log.h"
 #include "io/memory.h"
+#include "io/plural.h"
 #include "jobs/events.h"
 #include "jobs/exits.h"
 #include "jobs/segment.h"
@@ -214,8 +215,8 @@ void job_segment_report_ended(void *argument, const job_outcome *outcome)
     if (outcome->status != IO_OK && outcome->status != IO_ERR_STOPPED) keep_failure(report, outcome);
     pthread_mutex_unlock(&report->mutex);
     if (outcome->status == IO_OK && report->run->options->verbosity > 0)
-        io_log(IO_LOG_INFO, "case %s: %lld slices in %.1f s", case_id(report, outcome->case_index), (long long)outcome->n_slices,
-               outcome->seconds);
+        io_log(IO_LOG_INFO, "case %s: %lld slice%s in %.1f s", case_id(report, outcome->case_index), (long long)outcome->n_slices,
+               io_plural(outcome->n_slices), outcome->seconds);
 }
 
 void job_segment_report_handed(void *argument, const job_part *part, int rank)
@@ -411,7 +412,7 @@ static void print_end(segment_report *report, int64_t n_left, int exit_code)
     if (report->n_failed > 0) io_log(IO_LOG_INFO, "failed cases are listed in %s/failed.tsv", report->run->place);
     if (report->n_suspicious > 0)
         io_log(IO_LOG_WARN, "%lld case%s of this run look%s suspicious: see the warnings above, or \"suspicious\" in the records",
-               (long long)report->n_suspicious, report->n_suspicious == 1 ? "" : "s", report->n_suspicious == 1 ? "s" : "");
+               (long long)report->n_suspicious, io_plural(report->n_suspicious), report->n_suspicious == 1 ? "s" : "");
     if (n_left > 0) io_log(IO_LOG_WARN, "stopped in good order by %s; start again with the same options to continue", job_stop_name());
 }
 

@@ -6,6 +6,7 @@
 
 #include "io/log.h"
 #include "io/memory.h"
+#include "io/plural.h"
 
 enum { MAX_LINES = 8, DEVICE_BYTES = 160 };
 
@@ -23,7 +24,7 @@ static io_status refuse_other_size(int expected, const job_comm *world)
         "--ranks %d: the job started %d rank%s, but MPI sees %d (this is rank %d on %s). If each task sees only itself, launcher and MPI "
         "do "
         "not speak the same PMIx: srun --mpi=list shows what Slurm has, ompi_info what Open MPI was built with; or start with mpirun",
-        expected, expected, expected == 1 ? "" : "s", world->size, world->rank, job_comm_host());
+        expected, expected, io_plural(expected), world->size, world->rank, job_comm_host());
 }
 
 io_status job_selfcheck_launch(int expected, int claimed_size, const job_comm *world)
@@ -70,7 +71,7 @@ static void log_cards(const rank_card *cards, int n)
 {
     int n_lines = 0;
 
-    io_log(IO_LOG_INFO, "%d rank%s on %d host%s", n, n == 1 ? "" : "s", count_hosts(cards, n), count_hosts(cards, n) == 1 ? "" : "s");
+    io_log(IO_LOG_INFO, "%d rank%s on %d host%s", n, io_plural(n), count_hosts(cards, n), io_plural(count_hosts(cards, n)));
     for (int first = 0, last; first < n; first = last + 1) {
         last = first;
         while (last + 1 < n && are_alike(&cards[first], &cards[last + 1])) last++;
@@ -90,8 +91,8 @@ static void warn_oversubscribed(const job_device_share *share)
         io_log(IO_LOG_WARN, "%ld threads on this node, but the cgroup allows %.1f CPUs; use fewer ranks or --threads", n_threads,
                share->quota_cpus);
     else if (n_threads > share->node_cpus)
-        io_log(IO_LOG_WARN, "%ld threads of %d ranks on the %d CPUs they may use here; use fewer ranks or --threads", n_threads,
-               share->local_size, share->node_cpus);
+        io_log(IO_LOG_WARN, "%ld threads of %d rank%s on the %d CPU%s they may use here; use fewer ranks or --threads", n_threads,
+               share->local_size, io_plural(share->local_size), share->node_cpus, io_plural(share->node_cpus));
 }
 
 /* The kind of device is the description up to the first comma: "CPU AVX-512 bf16". */

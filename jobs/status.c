@@ -9,6 +9,7 @@
 #include "io/json.h"
 #include "io/log.h"
 #include "io/memory.h"
+#include "io/plural.h"
 #include "jobs/commands.h"
 #include "jobs/exits.h"
 #include "jobs/options.h"
@@ -111,7 +112,7 @@ static void print_places(const segment_status *s)
         if (place->state == STATUS_FINISHED) continue;
         printf("  %s: %s%s", *place->name ? place->name : "run", job_status_name(place->state), advise(place->state));
         if (place->state == STATUS_RUNNING) printf(" (%s)", place->owner);
-        if (place->is_listed) printf(", %lld case%s left", (long long)place->n_left, place->n_left == 1 ? "" : "s");
+        if (place->is_listed) printf(", %lld case%s left", (long long)place->n_left, io_plural(place->n_left));
         print_left(place->seconds_left);
         printf("\n");
     }
@@ -133,7 +134,8 @@ static void print_counts(const segment_status *s)
            (long long)s->n_failed, (long long)s->n_left, (long long)s->n_running);
     if (s->n_left_out > 0) printf(", %lld not named by --only", (long long)s->n_left_out);
     printf("\nslices%s: %lld of %lld done", of, (long long)s->slices_done, (long long)s->slices_given);
-    if (s->n_uncounted > 0) printf(" (not counted: those of %lld cases, which are not known)", (long long)s->n_uncounted);
+    if (s->n_uncounted > 0)
+        printf(" (not counted: those of %lld case%s, which are not known)", (long long)s->n_uncounted, io_plural(s->n_uncounted));
 }
 
 static void print_segment(const char *folder, const segment_status *s)

@@ -115,8 +115,9 @@ static io_status create_trainer(train_run *run, const io_tensors *sam, const io_
                        model_trainer_config(run->trainer)->depth - 1);
     if (o->adapter) IO_TRY(check_adapter(o, model_trainer_config(run->trainer)));
     if (model_trainer_config(run->trainer)->n_channels == n_classes + 1) return IO_OK;
-    return IO_FAIL(IO_ERR_MISMATCH, "%s has channels for %d classes, %d are to be trained; start from another adapter, or from SAM",
-                   o->adapter, model_trainer_config(run->trainer)->n_channels - 1, n_classes);
+    return IO_FAIL(IO_ERR_MISMATCH, "%s has channels for %d class%s, %d to be trained; start from another adapter, or from SAM", o->adapter,
+                   model_trainer_config(run->trainer)->n_channels - 1, model_trainer_config(run->trainer)->n_channels == 2 ? "" : "es",
+                   n_classes);
 }
 
 static io_status open_trainer(train_run *run)

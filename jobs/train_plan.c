@@ -4,6 +4,7 @@
 
 #include "io/file.h"
 #include "io/log.h"
+#include "io/plural.h"
 #include "jobs/events.h"
 #include "jobs/options.h"
 #include "jobs/progress.h"
@@ -47,10 +48,11 @@ void job_train_plan_tell(const train_run *run)
     const size_t n = pipe_train_summed(run->train);
 
     print_start(run);
-    io_log(IO_LOG_INFO, "%u slices in %" PRId64 " steps of an epoch, %" PRId64 " steps in all; validation %s",
-           (unsigned)pipe_dataset_count(run->dataset), run->epoch_steps, run->n_steps, run->validator ? "on the held-out cases" : "is off");
+    io_log(IO_LOG_INFO, "%u slice%s in %" PRId64 " step%s of an epoch, %" PRId64 " step%s in all; validation %s",
+           (unsigned)pipe_dataset_count(run->dataset), io_plural(pipe_dataset_count(run->dataset)), run->epoch_steps,
+           io_plural(run->epoch_steps), run->n_steps, io_plural(run->n_steps), run->validator ? "on the held-out cases" : "is off");
     io_log(IO_LOG_INFO, "%zu numbers are trained; each step sums them and the loss, %zu bytes, over %d rank%s", n, count_bytes(run),
-           run->world.size, run->world.size == 1 ? "" : "s");
+           run->world.size, io_plural(run->world.size));
 }
 
 static void print_trained(const train_run *run)
@@ -64,7 +66,7 @@ static void print_trained(const train_run *run)
     printf("trained: the decoder %s", config->layout == MODEL_LAYOUT_SAMED_S ? "by LoRA" : "in full");
     if (*projections) printf(", the encoder by LoRA of rank %d on %s in blocks %s", config->lora_rank, projections, blocks);
     printf(": %zu numbers; each step sums them and the loss, %zu bytes, over %d rank%s\n", n, count_bytes(run), run->world.size,
-           run->world.size == 1 ? "" : "s");
+           io_plural(run->world.size));
 }
 
 /* A checkpoint has the weights and two moments (one with SGD), the adapters are files of the weights. */
@@ -126,13 +128,15 @@ void job_train_plan_print(const train_run *run)
     char name[32];
 
     model_config_name(config, name);
-    printf("data: %s: %zu cases with %u slices to train on, %zu held out; %d classes, slices of %d pixels\n", o->store,
-           count_cases(run, PIPE_PART_TRAIN), (unsigned)pipe_dataset_count(run->dataset), count_cases(run, PIPE_PART_VAL),
-           run->store->n_classes, run->store->size);
+    printf("data: %s: %zu case%s with %u slice%s to train on, %zu held out; %d class%s, slices of %d pixels\n", o->store,
+           count_cases(run, PIPE_PART_TRAIN), io_plural(count_cases(run, PIPE_PART_TRAIN)), (unsigned)pipe_dataset_count(run->dataset),
+           io_plural(pipe_dataset_count(run->dataset)), count_cases(run, PIPE_PART_VAL), run->store->n_classes,
+           run->store->n_classes == 1 ? "" : "es", run->store->size);
     printf("network: %s, %d channels, %d pixels, %s\n", name, config->n_channels, config->image_size, job_precision_name(o->precision));
     print_trained(run);
-    printf("plan: %" PRId64 " steps of %d slices, %" PRId64 " in an epoch; %" PRId64 " done before; validation %s\n", run->n_steps,
-           o->global_batch, run->epoch_steps, run->state.step, run->validator ? "on the held-out cases" : "is off");
+    printf("plan: %" PRId64 " step%s of %d slice%s, %" PRId64 " in an epoch; %" PRId64 " done before; validation %s\n", run->n_steps,
+           io_plural(run->n_steps), o->global_batch, io_plural(o->global_batch), run->epoch_steps, run->state.step,
+           run->validator ? "on the held-out cases" : "is off");
     printf("memory: %.0f MB per rank for network and activations, on %s\n", (double)model_trainer_bytes(run->trainer) / 1e6,
            run->device->description);
     print_disk(run);

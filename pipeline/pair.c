@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "io/memory.h"
+#include "io/plural.h"
 
 /* What does not fit is cut, with a sign. */
 static void add_note(pipe_study_case *about, const char *text)
@@ -19,8 +20,8 @@ static void add_note(pipe_study_case *about, const char *text)
 static void note_overlaps(pipe_study_case *about, const char *side, const pipe_label_volume *volume, const io_labels *labels)
 {
     char text[2 * PIPE_NOTE_BYTES];
-    size_t at = (size_t)snprintf(text, sizeof text, "%s: %lld voxels in two masks, the first by file name keeps them:", side,
-                                 (long long)volume->n_overlaps);
+    size_t at = (size_t)snprintf(text, sizeof text, "%s: %lld voxel%s in two masks, the first by file name keeps them:", side,
+                                 (long long)volume->n_overlaps, io_plural(volume->n_overlaps));
 
     for (int i = 0; i < volume->n_overlap_pairs && at < sizeof text; i++)
         at += (size_t)snprintf(text + at, sizeof text - at, "%s %s keeps %lld of %s", i ? "," : "",
@@ -33,7 +34,7 @@ static void note_unnamed(pipe_study_case *about, const char *side, const pipe_un
 {
     char text[PIPE_NOTE_BYTES];
     size_t at = (size_t)snprintf(text, sizeof text, "%s: %lld voxel%s of labels without a name counted as background:", side,
-                                 (long long)unnamed->n_voxels, unnamed->n_voxels == 1 ? "" : "s");
+                                 (long long)unnamed->n_voxels, io_plural(unnamed->n_voxels));
 
     for (int64_t i = 0; i < unnamed->n_values && at < sizeof text; i++)
         at += (size_t)snprintf(text + at, sizeof text - at, "%s %lld of label %lld", i ? "," : "", (long long)unnamed->counts[i],
@@ -49,13 +50,13 @@ static void note_volume(pipe_study_case *about, pipe_side which, const pipe_labe
     if (volume->unnamed.n_voxels > 0) note_unnamed(about, side, &volume->unnamed);
     if (volume->n_rounded > 0) {
         snprintf(text, sizeof text, "%s: %lld voxel%s rounded (by at most %.2g)", side, (long long)volume->n_rounded,
-                 volume->n_rounded == 1 ? "" : "s", volume->largest_step);
+                 io_plural(volume->n_rounded), volume->largest_step);
         add_note(about, text);
     }
     if (volume->n_overlaps > 0) note_overlaps(about, side, volume, labels);
     if (volume->n_other_files > 0) {
         snprintf(text, sizeof text, "%s: %d mask file%s of no organ left out (%s%s)", side, volume->n_other_files,
-                 volume->n_other_files == 1 ? "" : "s", volume->other_file, volume->n_other_files == 1 ? "" : ", ...");
+                 io_plural(volume->n_other_files), volume->other_file, volume->n_other_files == 1 ? "" : ", ...");
         add_note(about, text);
     }
     about->unnamed[which] = volume->unnamed;
@@ -69,7 +70,7 @@ static void leave_out(pipe_study_case *about, pipe_pair *pair)
     about->n_ignored = pipe_label_volume_leave_out(pair->reference, pair->prediction);
     if (about->n_ignored == 0) return;
     snprintf(text, sizeof text, "reference: %lld voxel%s to ignore, left out of both", (long long)about->n_ignored,
-             about->n_ignored == 1 ? "" : "s");
+             io_plural(about->n_ignored));
     add_note(about, text);
 }
 

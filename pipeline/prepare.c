@@ -10,6 +10,7 @@
 #include "io/memory.h"
 #include "io/nifti.h"
 #include "io/npz.h"
+#include "io/plural.h"
 #include "io/record.h"
 #include "io/slices.h"
 #include "pipeline/case.h"
@@ -132,9 +133,9 @@ static io_status check_known(const preparation *p, const pipe_label_volume *labe
 {
     if (labels->unnamed.n_voxels == 0) return IO_OK;
     return IO_FAIL(IO_ERR_RANGE,
-                   "%s: %lld voxels hold values such as %lld, which are none of the %zu classes; give --map, --labels or --classes",
-                   p->source->paths[1], (long long)labels->unnamed.n_voxels, (long long)labels->unnamed.values[0],
-                   pipe_organ_count(p->options->map->labels));
+                   "%s: %lld voxel%s with values such as %lld, which are none of the %zu classes; give --map, --labels or --classes",
+                   p->source->paths[1], (long long)labels->unnamed.n_voxels, io_plural(labels->unnamed.n_voxels),
+                   (long long)labels->unnamed.values[0], pipe_organ_count(p->options->map->labels));
 }
 
 static io_status prepare_slices(preparation *p, const pipe_slices *slices, const io_volume *labels, const pipe_zoom *zoom)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/plural.h"
 #include "pipeline/report_assets.h"
 
 int pipe_html_decimals(const pipe_column *column)
@@ -107,9 +108,8 @@ static void add_figure(pipe_text *text, const pipe_report *report, size_t column
         pipe_text_add(text, "%s</small>", pipe_html_few(all->stats.n));
     }
     add_other_means(text, report, column);
-    pipe_text_add(text, "<small>n %zu organ%s in %zu case%s, convention %s</small></dd></div>\n", all->n_values,
-                  all->n_values == 1 ? "" : "s", all->stats.n, all->stats.n == 1 ? "" : "s",
-                  pipe_column_convention(&study->columns[column]));
+    pipe_text_add(text, "<small>n %zu organ%s in %zu case%s, convention %s</small></dd></div>\n", all->n_values, io_plural(all->n_values),
+                  all->stats.n, io_plural(all->stats.n), pipe_column_convention(&study->columns[column]));
 }
 
 static void add_count(pipe_text *text, const char *title, size_t n, const char *note, bool is_bad)
@@ -130,7 +130,7 @@ static void add_header(pipe_text *text, const pipe_report *report)
     pipe_text_add(text,
                   "<header>\n<h1>Segmentation report</h1>\n<p class=\"soft\">%zu case%s, %zu organ%s; predictions against the "
                   "reference, measured by samed %s. Every number names its convention.</p>\n<dl class=\"figures\">\n",
-                  study->n_cases, study->n_cases == 1 ? "" : "s", study->n_organs, study->n_organs == 1 ? "" : "s", report->version);
+                  study->n_cases, io_plural(study->n_cases), study->n_organs, io_plural(study->n_organs), report->version);
     add_figure(text, report, pipe_study_find(study, PIPE_DSC, main_convention, false));
     add_figure(text, report, pipe_study_find(study, PIPE_HD95, main_convention, main_convention == PIPE_SAMED));
     add_count(text, "Cases measured", n_done, "both files read, grids agree", false);
@@ -228,7 +228,8 @@ static void describe_ignore(const pipe_report *report, char *out, size_t n_bytes
 
     for (size_t i = 0; i < study->n_cases; i++) n_voxels += study->cases[i].is_done ? study->cases[i].n_ignored : 0;
     if (pipe_label_map_has_ignore(report->reference_map))
-        snprintf(out, n_bytes, "value %d of the references: in neither label map (%lld voxels)", study->labels->ignore_value, n_voxels);
+        snprintf(out, n_bytes, "value %d of the references: in neither label map (%lld voxel%s)", study->labels->ignore_value, n_voxels,
+                 io_plural(n_voxels));
     else
         snprintf(out, n_bytes, "none");
 }
@@ -302,7 +303,7 @@ static void add_methods(pipe_text *text, const pipe_report *report)
         "scope=\"col\">Reference</th><th class=\"text\" scope=\"col\">Prediction</th><th class=\"text\" scope=\"col\">SHA-256 of the "
         "reference</th><th class=\"text\" scope=\"col\">SHA-256 of the prediction</th><th class=\"text\" "
         "scope=\"col\">Note</th></tr></thead><tbody></tbody></table></div></details>\n",
-        report->study->n_cases, report->study->n_cases == 1 ? "" : "s");
+        report->study->n_cases, io_plural(report->study->n_cases));
 }
 
 io_status pipe_report_html(const pipe_report *report)

@@ -4,6 +4,7 @@
 
 #include "io/file.h"
 #include "io/memory.h"
+#include "io/plural.h"
 #include "pipeline/random.h"
 #include "pipeline/store.h"
 
@@ -66,7 +67,7 @@ static io_status assign_folds(const pipe_split *split, size_t n, pipe_part *part
     pipe_random random;
 
     if (n > UINT32_MAX || (size_t)split->n_folds > n)
-        return IO_FAIL(IO_ERR_ARGUMENT, "%zu cases cannot be dealt into %d folds", n, split->n_folds);
+        return IO_FAIL(IO_ERR_ARGUMENT, "%zu case%s cannot be dealt into %d folds", n, io_plural(n), split->n_folds);
     IO_TRY_GOTO(status, done, io_alloc(n, sizeof *order, (void **)&order));
     pipe_random_start(&random, split->seed, PIPE_RANDOM_FOLDS, 0, 0);
     pipe_random_shuffle(&random, order, (uint32_t)n);

@@ -241,9 +241,9 @@ class Layouts(unittest.TestCase):
         for name in ("a0_0000", "elsewhere"):
             write_labels(os.path.join(images, name + ".nii.gz"), paint())
         arguments = ("evaluate", "-p", self.prediction, "-r", self.reference, "-o", self.out, "--labels", self.labels, "--images", images)
-        self.assertIn("1 of 3 cases have an image, found by name; none for a1, a2", samed.check(samed.run(*arguments)).stderr)
+        self.assertIn("1 of 3 cases with an image, found by name; none for a1, a2", samed.check(samed.run(*arguments)).stderr)
         os.remove(os.path.join(images, "a0_0000.nii.gz"))
-        self.assertIn("0 of 3 cases have an image, found by name; none for a0, a1, a2", samed.check(samed.run(*arguments)).stderr)
+        self.assertIn("0 of 3 cases with an image, found by name; none for a0, a1, a2", samed.check(samed.run(*arguments)).stderr)
 
     def test_an_image_of_the_only_case_needs_no_name(self):
         image = samed.path("layouts", "images", "scan of monday.nii.gz")
@@ -254,7 +254,7 @@ class Layouts(unittest.TestCase):
             process = samed.check(samed.run("evaluate", "-p", b, "-r", a, "-o", self.out, "--labels", self.labels, *options))
             with open(os.path.join(self.out, "report.html"), encoding="utf-8") as stream:
                 pages.append(re.search("data:image/png;base64,[^\"]*", stream.read()).group(0))
-        self.assertIn("1 of 1 cases have an image", process.stderr)
+        self.assertIn("1 of 1 case with an image", process.stderr)
         self.assertNotEqual(*pages)
         process = evaluate(a, b, self.labels, self.out, "--images", image + ".gone")
         self.assertEqual(process.returncode, 2)

@@ -185,7 +185,7 @@ class DryRun(unittest.TestCase):
         text = self.plan(*options[:4], "--gpus-per-node", 4)
         self.assertIn("8 ranks of a node would share its 4, which is refused without --share-gpu; start one rank per GPU (--ranks 4)", text)
         self.assertIn("would share its 4 (--share-gpu);", self.plan(*options[:4], "--gpus-per-node", 4, "--share-gpu"))
-        self.assertIn("2 of 4 on a node stay idle", self.plan("-i", image, "--ranks", 4, "--nodes", 2, "--gpus-per-node", 4))
+        self.assertIn("2 of 4 on a node would be idle", self.plan("-i", image, "--ranks", 4, "--nodes", 2, "--gpus-per-node", 4))
         self.assertIn("--dry-run", samed.check(samed.segment(samed.study(), samed.path("x"), "--nodes", 2), 2).stderr)
 
     def test_cut_as_the_given_time_says(self):
@@ -195,6 +195,16 @@ class DryRun(unittest.TestCase):
         for seconds, parts in ((6, 8), (0.0001, 1)):
             plan = json.loads(self.plan("-i", image, "--ranks", 8, "--device", "cpu", "--seconds-per-slice", seconds, "--json").splitlines()[-1])
             self.assertEqual(plan["parts"], parts, seconds)
+
+    def test_one_is_no_plural(self):
+        image = samed.path("single.nii")
+        samed.write_nifti(image, (8, 8, 1), payload=bytes(8 * 8 * 2))
+        text = self.plan("-i", image)
+        self.assertIn("8 x 8 x 1 int16, 1 slice\n", text)
+        self.assertIn("plan: 1 case (0 unreadable, 1 suspicious), 1 slice, 1 rank on 1 node, up to 1 for a case", text)
+        process = samed.check(samed.segment(samed.study(), samed.path("single"), "-v", images=image))
+        self.assertIn("1 case, 0 of them done before; 1 slice to do", process.stderr)
+        self.assertIn("case single: 1 slice in ", process.stderr)
 
     def test_planned_ranks_share_this_machine(self):
         image = os.path.join(samed.study(), IMAGES, "c0.nii.gz")
@@ -232,7 +242,7 @@ class DryRun(unittest.TestCase):
                         stream.write(struct.pack(form, *values))
                 lines = self.plan("-i", image).splitlines()
                 found = [line.split("suspicious: ", 1)[1] for line in lines if line.startswith("    suspicious: ")]
-                self.assertTrue(any(line.startswith(f"plan: 1 cases (0 unreadable, {int(bool(text))} suspicious)") for line in lines), lines)
+                self.assertTrue(any(line.startswith(f"plan: 1 case (0 unreadable, {int(bool(text))} suspicious)") for line in lines), lines)
                 case, plan = map(json.loads, self.plan("-i", image, "--json").splitlines())
                 self.assertEqual((case["suspicious"], plan["suspicious"]), (found, int(bool(text))))
                 self.assertEqual(any(line.startswith(text) for line in found) if text else found, True if text else [], found)

@@ -43,6 +43,9 @@ static void test_units(void **state)
     progress.slices_done = 32;
     job_progress_text(&progress, 16, text, sizeof text);
     assert_string_equal(text, "10/40 cases, 32/120 parts, 2.00 parts/s, 44 s left");
+    progress.n_cases = progress.cases_done = 1;
+    job_progress_text(&progress, 0, text, sizeof text);
+    assert_string_equal(text, "1/1 case, 32/120 parts, 0.00 parts/s");
 }
 
 int main(void)
