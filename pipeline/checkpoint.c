@@ -18,24 +18,27 @@
 
 enum { MAX_HEADER_BYTES = 1 << 20, NAME_BYTES = 64, NUMBER_BYTES = 32 };
 
-/* Both blocks on the host. */
+/* Both blocks on the host, once: in the list that is written. */
 typedef struct blocks {
-    float *weights, *moments;
+    io_tensors *tensors;
+    float *weights, *moments; /* of the list */
     size_t n_weights, n_moments;
 } blocks;
+
+static io_status reserve_block(io_tensors *tensors, const char *name, size_t n, float **data)
+{
+    const int64_t shape = (int64_t)n;
+
+    return io_tensors_reserve(tensors, name, 1, &shape, false, data);
+}
 
 static io_status allocate_blocks(model_trainer *trainer, blocks *b)
 {
     (void)model_trainer_weights(trainer, &b->n_weights);
     (void)model_trainer_moments(trainer, &b->n_moments);
-    IO_TRY(io_alloc(b->n_weights, sizeof *b->weights, (void **)&b->weights));
-    return io_alloc(b->n_moments, sizeof *b->moments, (void **)&b->moments);
-}
-
-static void free_blocks(blocks *b)
-{
-    io_free(&b->weights);
-    io_free(&b->moments);
+    IO_TRY(io_tensors_create(&b->tensors));
+    IO_TRY(reserve_block(b->tensors, "weights", b->n_weights, &b->weights));
+    return reserve_block(b->tensors, "moments", b->n_moments, &b->moments);
 }
 
 static io_status hash_blocks(const blocks *b, char sha256[65])
@@ -106,21 +109,6 @@ done:
     return status;
 }
 
-static io_status write_blocks(const char *path, const blocks *b, const char *metadata)
-{
-    io_status status = IO_OK;
-    io_tensors *tensors = NULL;
-    const int64_t n_weights = (int64_t)b->n_weights, n_moments = (int64_t)b->n_moments;
-
-    IO_TRY_GOTO(status, done, io_tensors_create(&tensors));
-    IO_TRY_GOTO(status, done, io_tensors_add(tensors, "weights", 1, &n_weights, b->weights, false));
-    IO_TRY_GOTO(status, done, io_tensors_add(tensors, "moments", 1, &n_moments, b->moments, false));
-    status = io_safetensors_write(path, tensors, metadata);
-done:
-    io_tensors_free(&tensors);
-    return status;
-}
-
 static io_status remove_step(const char *folder, int64_t step)
 {
     char *path = NULL;
@@ -174,7 +162,7 @@ io_status pipe_checkpoint_check(model_device *device, model_trainer *trainer)
 
     if (status == IO_OK) status = check_block("weight", b.weights, b.n_weights);
     if (status == IO_OK) status = check_block("moment", b.moments, b.n_moments);
-    free_blocks(&b);
+    io_tensors_free(&b.tensors);
     return status;
 }
 
@@ -188,12 +176,12 @@ io_status pipe_checkpoint_write(const char *folder, const pipe_checkpoint *state
     IO_TRY_GOTO(status, done, download_blocks(device, trainer, &b));
     IO_TRY_GOTO(status, done, print_metadata(state, settings, &b, &metadata));
     IO_TRY_GOTO(status, done, find_path(folder, state->step, &path));
-    IO_TRY_GOTO(status, done, write_blocks(path, &b, metadata));
+    IO_TRY_GOTO(status, done, io_safetensors_write(path, b.tensors, metadata));
     status = remove_old(folder, state->best_step, n_kept);
 done:
     io_free(&path);
     io_free(&metadata);
-    free_blocks(&b);
+    io_tensors_free(&b.tensors);
     return status;
 }
 
@@ -340,7 +328,7 @@ static io_status read_checkpoint(const char *path, const char *settings, model_d
     IO_TRY_GOTO(status, done, read_blocks(path, io_json_get_text(metadata, "sha256"), &b));
     status = upload_blocks(&b, device, trainer);
 done:
-    free_blocks(&b);
+    io_tensors_free(&b.tensors);
     io_json_free(&root);
     return status;
 }
