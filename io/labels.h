@@ -31,6 +31,8 @@ const io_label *io_labels_find(const io_labels *labels, int value); /* NULL when
 bool io_label_is_same_name(const char *a, const char *b);
 void io_labels_free(io_labels **labels);
 
+/* As io_labels_read takes them, names alone; "ignore" is left out. */
+io_status io_labels_write_json(const io_labels *labels, const char *path);
 io_status io_labels_write_bids(const io_labels *labels, const char *path);    /* index name color, tab-separated (BIDS _dseg.tsv) */
 io_status io_labels_write_itksnap(const io_labels *labels, const char *path); /* IDX R G B A VIS MSH "LABEL" */
 io_status io_labels_write_slicer(const io_labels *labels, const char *path);  /* LabelValue,Name,Color_R,... */

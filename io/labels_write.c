@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "io/file.h"
+#include "io/json.h"
 #include "io/memory.h"
 
 enum {
@@ -69,6 +70,23 @@ static const char *replace(const char *name, const char *find, const char *with,
     }
     out[n] = 0;
     return out;
+}
+
+io_status io_labels_write_json(const io_labels *labels, const char *path)
+{
+    io_status status = IO_OK;
+    io_json *root = NULL, *names = NULL;
+
+    IO_TRY_GOTO(status, done, io_json_create_object(&root));
+    IO_TRY_GOTO(status, done, io_json_create_object(&names));
+    for (size_t i = 0; i < labels->n_labels; i++)
+        IO_TRY_GOTO(status, done, io_json_put_number(names, labels->labels[i].name, labels->labels[i].value));
+    IO_TRY_GOTO(status, done, io_json_put(root, "labels", &names));
+    status = io_json_write(root, path);
+done:
+    io_json_free(&names);
+    io_json_free(&root);
+    return status;
 }
 
 io_status io_labels_write_bids(const io_labels *labels, const char *path)

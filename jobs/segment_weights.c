@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/file.h"
 #include "io/hash.h"
 #include "io/log.h"
 #include "io/memory.h"
@@ -33,21 +34,51 @@ static void warn_of_missing_names(const char *path, const io_labels *names, int 
                n_classes - 1, missing);
 }
 
-static io_status read_names(const job_segment_options *options, bool is_first, segment_weights *weights)
+/* The table that --labels names, else the one that samed train left beside the adapter; NULL without either. */
+static io_status find_table(const job_segment_options *options, char **out)
+{
+    const char *slash = options->adapter ? strrchr(options->adapter, '/') : NULL;
+    char *folder = NULL, *path = NULL;
+    io_status status = IO_OK;
+
+    *out = NULL;
+    if (options->labels) return io_string_copy(options->labels, out);
+    if (!options->adapter) return IO_OK;
+    IO_TRY(io_string_copy(slash ? options->adapter : ".", &folder));
+    if (slash) folder[slash > options->adapter ? slash - options->adapter : 1] = '\0';
+    status = io_path_join(folder, "labels.json", &path);
+    io_free(&folder);
+    if (status == IO_OK && io_file_exists(path))
+        *out = path;
+    else
+        io_free(&path);
+    return status;
+}
+
+static io_status check_names(const char *table, const segment_weights *weights)
 {
     const int n_classes = weights->config.n_channels;
 
-    if (options->labels)
-        IO_TRY(io_labels_read(options->labels, &weights->names));
-    else
-        IO_TRY(io_labels_default(n_classes, &weights->names));
     for (size_t i = 0; i < weights->names->n_labels; i++)
         if (weights->names->labels[i].value >= n_classes)
             return IO_FAIL(IO_ERR_MISMATCH,
-                           "%s: names label %d (%s), but the network has %d classes (0 to %d); give the table of these weights",
-                           options->labels, weights->names->labels[i].value, weights->names->labels[i].name, n_classes, n_classes - 1);
-    if (is_first && options->labels) warn_of_missing_names(options->labels, weights->names, n_classes);
-    return io_labels_xml(weights->names, &weights->names_xml);
+                           "%s: names label %d (%s), but the network has %d classes (0 to %d); give the table of these weights", table,
+                           weights->names->labels[i].value, weights->names->labels[i].name, n_classes, n_classes - 1);
+    return IO_OK;
+}
+
+static io_status read_names(const job_segment_options *options, bool is_first, segment_weights *weights)
+{
+    const int n_classes = weights->config.n_channels;
+    char *table = NULL;
+    io_status status = find_table(options, &table);
+
+    if (status == IO_OK) status = table ? io_labels_read(table, &weights->names) : io_labels_default(n_classes, &weights->names);
+    if (status == IO_OK) status = check_names(table, weights);
+    if (status == IO_OK && is_first && table) warn_of_missing_names(table, weights->names, n_classes);
+    if (status == IO_OK) status = io_labels_xml(weights->names, &weights->names_xml);
+    io_free(&table);
+    return status;
 }
 
 /* Everything that can change a byte of an output, and nothing that cannot: ranks, how cases are cut, threads and batch stay out. */

@@ -212,13 +212,20 @@ static io_status resume(train_run *run)
 
 /* ---- the run ---- */
 
-/* Rank 0. An earlier run's marker says nothing about this one. */
-static io_status open_output(train_run *run)
+/* Rank 0. What an earlier run left stays as it is until this one is known to be able to go on: its tables come first, its marker says
+ * nothing about this run. */
+static io_status begin_output(train_run *run)
 {
     static const char *const names[] = {"done"};
+    char *path = NULL;
+    io_status status;
 
-    IO_TRY(job_output_open(run->options->output, &run->lock));
-    return job_output_remove(run->options->output, names, 1);
+    IO_TRY(job_train_log_open(run));
+    IO_TRY(job_output_remove(run->options->output, names, 1));
+    IO_TRY(io_path_join(run->options->output, "labels.json", &path));
+    status = io_labels_write_json(run->labels, path);
+    io_free(&path);
+    return status == IO_OK ? job_train_log_begin(run) : status;
 }
 
 /* Rank 0, last: the marker's presence says that everything else is there. A run that was stopped has none. */
@@ -244,6 +251,20 @@ static void end_failed(train_run *run, io_status status)
     (void)IO_FAIL(status, "%s", text);
 }
 
+static void tell_result(const train_run *run)
+{
+    const train_options *o = run->options;
+    const bool has_best = run->state.best_step > 0;
+
+    if (has_best)
+        io_log(IO_LOG_INFO, "%" PRId64 " step%s done; the best mean DSC is %.4f, of step %" PRId64, run->state.step, run->state.step == 1 ? " is" : "s are",
+               run->state.best_dice, run->state.best_step);
+    else
+        io_log(IO_LOG_INFO, "%" PRId64 " step%s done; none was validated", run->state.step, run->state.step == 1 ? " is" : "s are");
+    io_log(IO_LOG_INFO, "next: samed segment -i IMAGES -o OUT --sam %s --adapter %s/%s --image-size %d", o->sam, o->output,
+           has_best ? "adapter_best.pth" : "adapter.pth", o->image_size);
+}
+
 /* From the thread that watches for signals: mpirun kills in less than a second, and a step may take longer. The steps since the newest
  * checkpoint are lost, nothing else. */
 static void hurry(void *argument)
@@ -260,12 +281,12 @@ static int train(train_run *run)
     int exit_code = JOB_EXIT_RUN;
     io_status status = IO_OK;
 
-    if (run->world.rank == 0) status = open_output(run);
+    if (run->world.rank == 0) status = job_output_open(run->options->output, &run->lock);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     status = resume(run);
     if (status != IO_OK) return job_exit_leave(&run->world, status, job_exit_of(status));
     if (run->world.rank == 0) job_train_plan_tell(run);
-    if (run->world.rank == 0) status = job_train_log_open(run);
+    if (run->world.rank == 0) status = begin_output(run);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, job_exit_of(status));
     if (run->world.rank == 0) job_stop_watch(hurry, run);
     status = job_train_loop(run, &exit_code);
@@ -276,6 +297,7 @@ static int train(train_run *run)
     }
     if (run->world.rank == 0) status = job_train_log_ended(run, exit_code, NULL);
     if (run->world.rank == 0 && status == IO_OK) status = mark_done(run, exit_code);
+    if (run->world.rank == 0 && status == IO_OK && exit_code == JOB_EXIT_DONE) tell_result(run);
     if (!job_all_ok(&run->world, &status, NULL)) return job_exit_leave(&run->world, status, JOB_EXIT_RUN);
     return job_exit_leave(&run->world, status, status == IO_OK ? exit_code : JOB_EXIT_RUN);
 }

@@ -104,6 +104,8 @@ io_status job_train_loop(train_run *run, int *exit_code);
 
 /* Rank 0. Opens the tables and drops what they hold beyond state.step. */
 io_status job_train_log_open(train_run *run);
+/* Rank 0. run.json of a run that is at work. */
+io_status job_train_log_begin(const train_run *run);
 void job_train_log_close(train_run *run);
 io_status job_train_log_step(train_run *run, const pipe_step *step);
 io_status job_train_log_validation(train_run *run, const pipe_validation *validation);

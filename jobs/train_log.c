@@ -33,19 +33,24 @@ static void cut_table(char *text, int64_t step)
         *text = '\0';
 }
 
+/* Commas between quotes are of an organ's name. */
 static size_t count_columns(const char *line)
 {
     size_t n = 1;
+    bool is_quoted = false;
 
-    for (; *line && *line != '\n'; line++) n += *line == ',';
+    for (; *line && *line != '\n'; line++) {
+        is_quoted ^= *line == '"';
+        n += *line == ',' && !is_quoted;
+    }
     return n;
 }
 
 /* A table that an earlier version began has fewer columns, the first of today's: its lines get empty ones at their end, so that all lines
- * are of one header. */
+ * are of one header. Some have today's columns below that header already. */
 static io_status widen_table(const char *path, const char *header, char **text)
 {
-    const size_t n_old = strcspn(*text, "\n"), n_more = count_columns(header) - count_columns(*text);
+    const size_t n_old = strcspn(*text, "\n"), n_columns = count_columns(header);
     char *line = *text, *wide = NULL;
     size_t n_bytes = 0;
     FILE *out;
@@ -59,7 +64,7 @@ static io_status widen_table(const char *path, const char *header, char **text)
     fputs(header, out);
     for (line += n_old + 1; *line; line += strcspn(line, "\n") + 1) {
         fprintf(out, "%.*s", (int)strcspn(line, "\n"), line);
-        for (size_t i = 0; i < n_more; i++) fputc(',', out);
+        for (size_t i = count_columns(line); i < n_columns; i++) fputc(',', out);
         fputc('\n', out);
     }
     if (fclose(out) != 0) return IO_FAIL(IO_ERR_MEMORY, "%s: no memory left", path);
@@ -151,19 +156,26 @@ io_status job_train_log_exit(const train_run *run, int exit_code)
     return write_run(run, exit_code, NULL);
 }
 
+io_status job_train_log_begin(const train_run *run)
+{
+    return write_run(run, -1, NULL);
+}
+
 io_status job_train_log_open(train_run *run)
 {
-    io_status status;
+    io_status status = IO_OK;
     char *header = NULL;
 
     run->log.started = run->log.shown = run->log.step_started = job_time_now();
     run->log.first = run->state.step;
-    IO_TRY(write_run(run, -1, NULL));
-    IO_TRY(
+    IO_TRY_GOTO(
+        status, done,
         open_table(run, "log.csv", "step,epoch,slices,loss,ce,dice,lr,gradient_norm,seconds,sum_seconds,wait_seconds\n", &run->log.steps));
-    if (!run->validator) return IO_OK;
-    status = print_header(run, &header);
-    if (status == IO_OK) status = open_table(run, "validation.csv", header, &run->log.validations);
+    if (run->validator) {
+        IO_TRY_GOTO(status, done, print_header(run, &header));
+        IO_TRY_GOTO(status, done, open_table(run, "validation.csv", header, &run->log.validations));
+    }
+done:
     io_free(&header);
     return status;
 }

@@ -11,6 +11,8 @@
 #include "jobs/stop.h"
 #include "jobs/train.h"
 
+static const double PROGRAM_BYTES = 90e6; /* the program and Open MPI 4.1, seen before anything is loaded */
+
 static size_t count_cases(const train_run *run, pipe_part part)
 {
     size_t n = 0;
@@ -121,6 +123,20 @@ io_status job_train_plan_check(const train_run *run)
     return IO_OK;
 }
 
+/* Beside what the trainer has: gradients on the host, and weights and moments once more while they are saved. */
+static void print_memory(const train_run *run)
+{
+    const double numbers = (double)pipe_train_summed(run->train), trainer = (double)model_trainer_bytes(run->trainer);
+    const double host = PROGRAM_BYTES + numbers * sizeof(float) * (run->options->model.optimizer == MODEL_ADAMW ? 4 : 3);
+
+    if (run->device->kind == MODEL_DEVICE_CUDA)
+        printf("memory: %.0f MB of the GPU and %.0f MB of the host per rank, on %s\n", trainer / 1e6,
+               (host + numbers * sizeof(int64_t)) / 1e6, run->device->description);
+    else
+        printf("memory: %.0f MB per rank (network and activations %.0f MB), on %s\n", (trainer + host) / 1e6, trainer / 1e6,
+               run->device->description);
+}
+
 void job_train_plan_print(const train_run *run)
 {
     const train_options *o = run->options;
@@ -137,7 +153,6 @@ void job_train_plan_print(const train_run *run)
     printf("plan: %" PRId64 " step%s of %d slice%s, %" PRId64 " in an epoch; %" PRId64 " done before; validation %s\n", run->n_steps,
            io_plural(run->n_steps), o->global_batch, io_plural(o->global_batch), run->epoch_steps, run->state.step,
            run->validator ? "on the held-out cases" : "is off");
-    printf("memory: %.0f MB per rank for network and activations, on %s\n", (double)model_trainer_bytes(run->trainer) / 1e6,
-           run->device->description);
+    print_memory(run);
     print_disk(run);
 }

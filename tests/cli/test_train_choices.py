@@ -50,15 +50,43 @@ class Choices(test_train.Folders):
         self.assertIn("--blocks and --lora none exclude each other", process.stderr)
 
     def narrow(self, file):
-        """log.csv as the first version wrote it, which had neither sum_seconds nor wait_seconds; other columns are refused."""
+        """log.csv as the first version wrote it, which had neither sum_seconds nor wait_seconds, and as a later one went on with it; other
+        columns are refused before anything is changed."""
         with open(file, encoding="utf-8") as stream:
-            lines = [line.rstrip("\n").split(",")[:9] for line in stream]
+            lines = [line.rstrip("\n").split(",") for line in stream]
+        lines = [line[:9] for line in lines[:-1]] + lines[-1:]
+        state = samed.run("status", "--json", os.path.dirname(file)).stdout
         with open(file, "w", encoding="utf-8") as stream:
             stream.writelines(",".join(line) + "\n" for line in [["no", "such"], *lines[1:]])
         process = samed.check(train(os.path.dirname(file), "--steps", 4, "--optimizer", "sgd", "--warmup", 0, "--checkpoints", 1), 2)
         self.assertIn("log.csv: expected the columns step,epoch,", process.stderr)
+        self.assertEqual(samed.run("status", "--json", os.path.dirname(file)).stdout, state)
         with open(file, "w", encoding="utf-8") as stream:
             stream.writelines(",".join(line) + "\n" for line in lines)
+
+    def test_names_of_the_organs_go_with_the_adapter(self):
+        """Whoever finetunes on organs of their own must not find SAMed's eight names on them."""
+        out, images = self.out(), os.path.join(test_train.study(), "imagesTr")
+        process = samed.check(train(out, "--steps", 1))
+        self.assertIn("1 step is done; none was validated", process.stderr)
+        table = os.path.join(out, "labels.json")
+        with open(table, encoding="utf-8") as stream:
+            names = json.load(stream)["labels"]
+        first = next(name for name, value in names.items() if value == 1)
+        with open(table, "w", encoding="utf-8") as stream:
+            json.dump({"labels": {("thymus" if name == first else name): value for name, value in names.items()}}, stream)
+        for number, (adapter, options, name) in enumerate(((os.path.join(out, "adapter.pth"), (), "thymus"),
+                                                           (os.path.join(out, "adapter.pth"), ("--labels", self.own_names()), "bladder"))):
+            maps = f"{out}.maps{number}"
+            samed.check(samed.run("segment", "-q", "-i", os.path.join(images, sorted(os.listdir(images))[0]), "-o", maps, "--adapter", adapter,
+                                  "--sam", os.path.join(test_train.study(), "sam_tiny.pth"), "--image-size", 64, *options))
+            self.assertEqual(samed.table(os.path.join(maps, "labels.tsv"))[1]["name"], name)
+
+    def own_names(self):
+        path = samed.path("own_names.json")
+        with open(path, "w", encoding="utf-8") as stream:
+            json.dump({"labels": {"background": 0, "bladder": 1}}, stream)
+        return path
 
     def test_sgd_without_warmup_goes_on(self):
         whole, parts = self.out("whole"), self.out("parts")
@@ -72,7 +100,7 @@ class Choices(test_train.Folders):
         self.assertEqual(weights_of(parts), weights_of(whole))
         rows = log_of(parts)
         self.assertTrue(all(None not in row and None not in row.values() for row in rows), rows)  # as many fields as the header has
-        self.assertEqual([row["sum_seconds"] == row["wait_seconds"] == "" for row in rows], [True, True, False, False])
+        self.assertEqual([row["sum_seconds"] == row["wait_seconds"] == "" for row in rows], [True, False, False, False])
         self.assertEqual([row["loss"] for row in rows], [row["loss"] for row in log_of(whole)])
         adamw = self.out("adamw")
         samed.check(train(adamw, "--steps", 4, "--warmup", 0))
