@@ -145,7 +145,7 @@ static bool has_case(const char *folder)
     size_t n_names = 0;
     bool is_found = false;
 
-    if (io_folder_exists(folder) && io_folder_list(folder, &names, &n_names) != IO_OK) n_names = 0;
+    if (io_folder_list(folder, &names, &n_names) != IO_OK) n_names = 0;
     for (size_t i = 0; i < n_names && !is_found; i++) is_found = io_folder_has_case(names, i);
     io_names_free(&names, n_names);
     return is_found;
@@ -155,12 +155,14 @@ static bool has_case(const char *folder)
 static io_status refuse_folder(const char *folder, char *const *names, size_t n_names)
 {
     char hint[HINT_BYTES] = "";
-    size_t n_shown = 0;
+    size_t n_shown = 0, n_looked_into = 0;
 
-    for (size_t i = 0; i < n_names && i < MAX_LOOKED_INTO && n_shown < MAX_SHOWN; i++) {
+    for (size_t i = 0; i < n_names && n_looked_into < MAX_LOOKED_INTO && n_shown < MAX_SHOWN; i++) {
         const size_t at = strlen(hint);
         char *path = NULL;
-        if (io_path_join(folder, names[i], &path) == IO_OK && has_case(path)) {
+        const bool is_folder = io_path_join(folder, names[i], &path) == IO_OK && io_folder_exists(path);
+        n_looked_into += is_folder;
+        if (is_folder && has_case(path)) {
             snprintf(hint + at, sizeof hint - at, "%s%s", n_shown ? ", " : "; give the one that is meant: ", path);
             n_shown++;
         }

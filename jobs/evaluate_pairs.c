@@ -144,6 +144,14 @@ static int compare_entries(const void *a, const void *b)
     return strcmp(((const entry *)a)->id, ((const entry *)b)->id);
 }
 
+/* One missing file of many is a case that fails; when nothing is there, the path is mistyped, and a report would replace the last one. */
+static io_status check_paths(const char *option, const char *const *paths, size_t n_paths)
+{
+    for (size_t i = 0; i < n_paths; i++)
+        if (io_folder_exists(paths[i]) || io_file_exists(paths[i])) return IO_OK;
+    return n_paths ? IO_FAIL(IO_ERR_NOT_FOUND, "%s %s: there is no such file or folder", option, paths[0]) : IO_OK;
+}
+
 static io_status list_entries(const char *const *paths, size_t n_paths, entries *e)
 {
     for (size_t i = 0; i < n_paths; i++) {
@@ -301,6 +309,8 @@ static io_status pair_folders(const evaluate_options *options, pipe_study *study
     io_status status = IO_OK;
     entries references = {NULL, 0, 0}, predictions = {NULL, 0, 0};
 
+    IO_TRY_GOTO(status, done, check_paths("-r", options->references, options->n_references));
+    IO_TRY_GOTO(status, done, check_paths("-p", options->predictions, options->n_predictions));
     IO_TRY_GOTO(status, done, list_entries(options->references, options->n_references, &references));
     IO_TRY_GOTO(status, done, list_entries(options->predictions, options->n_predictions, &predictions));
     status =

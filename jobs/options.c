@@ -175,12 +175,13 @@ static const struct argp_option segment_options[] = {
     {"team", KEY_TEAM, "N|all|auto", 0,
      "ranks that share one case: 1 for none, all for the fastest single case; auto shares the more the fewer cases are left (default)", 3},
     {"batch", KEY_BATCH, "N", 0, "slices per call of the network (default 1)", 3},
+    {"seconds-per-slice", KEY_SECONDS, "S", 0,
+     "of one rank, as samed bench or run.json tell: cases are cut for it, and the plan's time follows (default: an estimate)", 3},
     {"scratch", KEY_SCRATCH, "FOLDER", 0, "of this node alone: inputs are copied there first, outputs written there and moved out", 3},
     {0, 0, 0, 0, "What it tells before it is run (no ranks needed):", 4},
     {"dry-run", 'n', 0, 0, "read headers only; print the plan, memory, disk, time and suspicious headers", 4},
     {"nodes", KEY_NODES, "N", 0, "plan for the ranks of --ranks on so many nodes like this one (default 1)", 4},
     {"gpus-per-node", KEY_GPUS, "N", 0, "plan which ranks share a GPU", 4},
-    {"seconds-per-slice", KEY_SECONDS, "S", 0, "of one rank, as samed bench or run.json tell (default: an estimate for this machine)", 4},
     {0, 0, 0, 0, "What it tells:", 5},
     {"json", KEY_JSON, 0, 0, "one JSON object per event on standard output", 5},
     {"quiet", 'q', 0, 0, "errors only", 5},
@@ -346,8 +347,7 @@ static void check_complete(struct argp_state *state, const job_segment_options *
 static void check_plan(struct argp_state *state, const job_segment_options *options)
 {
     if (options->dry_run) return;
-    if (options->n_nodes || options->gpus_per_node || options->seconds_per_slice > 0)
-        job_options_fail(state, "--nodes, --gpus-per-node and --seconds-per-slice belong to --dry-run");
+    if (options->n_nodes || options->gpus_per_node) job_options_fail(state, "--nodes and --gpus-per-node belong to --dry-run");
 }
 
 static error_t parse_segment(int key, char *arg, struct argp_state *state)

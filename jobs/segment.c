@@ -79,12 +79,20 @@ static void choose_batch(segment_run *run)
         io_log(IO_LOG_WARN, "--batch %d is not used: this device takes %d slices at a time", run->options->batch, run->batch);
 }
 
+/* A folder that is not there is a mistake of the command line; one that is full or read-only is what nodes come to. */
+static io_status open_scratch(segment_run *run)
+{
+    const io_status status = job_scratch_create(run->options->scratch, &run->scratch);
+
+    if (status == IO_OK) run->outputs.scratch = job_scratch_path(run->scratch);
+    if (status != IO_ERR_FILE && status != IO_ERR_NO_SPACE) return status;
+    io_log(IO_LOG_WARN, "%s; this rank goes on without it", io_last_error_text());
+    return IO_OK;
+}
+
 static io_status start_rank(segment_run *run, const job_cutting *cutting)
 {
-    if (run->options->scratch) {
-        IO_TRY(job_scratch_create(run->options->scratch, &run->scratch));
-        run->outputs.scratch = job_scratch_path(run->scratch);
-    }
+    if (run->options->scratch) IO_TRY(open_scratch(run));
     if (run->world.rank == 0) IO_TRY(job_segment_report_create(run, &run->report));
     IO_TRY(job_queue_create_cut(run->plan.to_do, run->plan.manifest->n_cases, cutting, &run->queue));
     IO_TRY(job_segment_reader_start(run, &run->reader));
@@ -131,9 +139,10 @@ static io_status name_largest(const segment_run *run, io_status status)
 /* Collective: rank 0's device decides how cases are cut, the same way on all ranks. */
 static job_cutting agree_on_cutting(const segment_run *run)
 {
-    const double slice_s =
-        job_segment_guess_slice_s(&run->weights.config, run->weights.device->kind, run->options->precision, run->share.n_threads);
-    job_cutting cutting = job_segment_cutting(run->options, run->world.size, run->batch, slice_s);
+    const double given_s = run->options->seconds_per_slice,
+                 guess_s = job_segment_guess_slice_s(&run->weights.config, run->weights.device->kind, run->options->precision,
+                                                     run->share.n_threads);
+    job_cutting cutting = job_segment_cutting(run->options, run->world.size, run->batch, given_s > 0 ? given_s : guess_s);
 
     job_comm_bcast(&run->world, &cutting, sizeof cutting, 0);
     return cutting;

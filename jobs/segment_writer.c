@@ -14,7 +14,7 @@ struct segment_writer {
     job_channel *outcomes; /* job_outcome */
     pthread_t thread;
     bool is_running;
-    bool has_told_scratch; /* thread */
+    bool has_told_scratch; /* used by the thread alone */
     atomic_bool is_finished;
     atomic_int n_held; /* cases added and not yet written */
 };
@@ -67,8 +67,15 @@ static io_status write_case(const segment_run *run, const segment_work *work, co
     return status;
 }
 
+/* What the system does not let a file do; memory and the labels themselves would fail again. */
+static bool is_of_files(io_status status)
+{
+    return status == IO_ERR_FILE || status == IO_ERR_NO_SPACE || status == IO_ERR_NOT_FOUND || status == IO_ERR_CHECKSUM ||
+           status == IO_ERR_TRUNCATED;
+}
+
 /* A scratch folder that is full or lost makes a run slower, not impossible, as in the reader. When the fault is the output folder's, it
- * comes again. */
+ * comes again, or has passed. */
 static io_status write_work(segment_writer *writer, const segment_work *work)
 {
     const segment_run *run = writer->run;
@@ -79,11 +86,12 @@ static io_status write_work(segment_writer *writer, const segment_work *work)
 
     IO_TRY(pipe_labelmap_finish(work->map, &labels));
     status = write_case(run, work, labels, &outputs);
-    if (status == IO_OK || !outputs.scratch) return status;
+    if (!is_of_files(status) || !outputs.scratch) return status;
     snprintf(text, sizeof text, "%s", io_last_error_text());
     outputs.scratch = NULL;
-    IO_TRY(write_case(run, work, labels, &outputs));
-    if (!writer->has_told_scratch) io_log(IO_LOG_WARN, "--scratch: %s; such cases are written where they belong", text);
+    status = write_case(run, work, labels, &outputs);
+    if (status != IO_OK) return io_fail_context(status, "%s; and without --scratch", text);
+    if (!writer->has_told_scratch) io_log(IO_LOG_WARN, "with --scratch: %s; such cases are written where they belong", text);
     writer->has_told_scratch = true;
     return IO_OK;
 }

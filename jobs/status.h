@@ -4,8 +4,8 @@
  *   status_segment.c  cases and shards of a segmentation
  *   status_train.c    steps of a training run
  *
- * A run leaves in its place (jobs/output.h): .samed.lock while it lives, cases.tsv from its start, run.json at its end, done when nothing
- * is left. */
+ * A run leaves in its place (jobs/output.h): .samed.lock while it lives, cases.tsv from its start, run.json at its end (of a
+ * training from its start, and again at its end: how it ended), done when nothing is left. */
 #ifndef JOBS_STATUS_H
 #define JOBS_STATUS_H
 

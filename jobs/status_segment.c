@@ -160,7 +160,7 @@ static int64_t count_case(char *line, const listing *list, double started, statu
     char *fields[3];
     int64_t n_slices;
     double record;
-    bool is_new;
+    bool is_new, is_left_out;
 
     job_status_split(line, '\t', fields, 3);
     n_slices = strtoll(fields[1], NULL, 10);
@@ -178,8 +178,9 @@ static int64_t count_case(char *line, const listing *list, double started, statu
         out->n_failed++;
         return 0;
     }
-    out->n_uncounted += n_slices == 0;
-    count_left(!strcmp(fields[2], "left_out"), n_slices, place, out);
+    is_left_out = !strcmp(fields[2], "left_out");
+    out->n_uncounted += is_left_out && n_slices == 0; /* one to do without slices cannot be read, and is about to fail */
+    count_left(is_left_out, n_slices, place, out);
     return 0;
 }
 

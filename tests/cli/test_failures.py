@@ -142,7 +142,7 @@ class OneRank(unittest.TestCase):
         rows = samed.table(os.path.join(self.out, "failed.tsv"))
         self.assertEqual([(row["case"], row["stage"], row["reason"]) for row in rows], [(self.case, stage, reason)])
         self.assertIn(says, rows[0]["text"])
-        lines = [line for line in process.stderr.splitlines() if self.case in line]
+        lines = [line for line in process.stderr.splitlines() if f"case {self.case} " in line]
         self.assertEqual((len(lines), says in lines[0]), (1, True), process.stderr)
         events = [event for event in map(json.loads, process.stdout.splitlines()) if event.get("case") == self.case]
         self.assertEqual([event["status"] for event in events], ["failed"])

@@ -45,6 +45,17 @@ class FullDisk(unittest.TestCase):
                 self.assertEqual(samed.label_maps(out), samed.label_maps(plain))
                 self.assertEqual(samed.leftovers(out), [])
 
+    def test_scratch_that_cannot_be_written(self):
+        folder, plain, disk, out = samed.study(), samed.path("readonly.plain"), samed.path("readonly"), samed.path("readonly.out")
+        samed.check(samed.segment(folder, plain, "-q"))
+        os.makedirs(disk)
+        inside = f"mount -t tmpfs -o size=1m tmpfs {disk} && mount -o remount,ro {disk} || exit 99; \"$@\""
+        process = subprocess.run([*NAMESPACE, "sh", "-c", inside, "sh", *samed.command(samed.segment_arguments(folder, out, "--scratch", disk), 0)],
+                                 env=samed.environment(with_mpi=True), capture_output=True, text=True, timeout=120, check=False)
+        samed.check(process)
+        self.assertEqual(process.stderr.count("this rank goes on without it"), 1, process.stderr)
+        self.assertEqual(samed.label_maps(out), samed.label_maps(plain))
+
 
 if __name__ == "__main__":
     with_mount = subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", samed.WORK], capture_output=True, check=False)

@@ -196,6 +196,16 @@ class DryRun(unittest.TestCase):
             plan = json.loads(self.plan("-i", image, "--ranks", 8, "--device", "cpu", "--seconds-per-slice", seconds, "--json").splitlines()[-1])
             self.assertEqual(plan["parts"], parts, seconds)
 
+    def test_a_run_is_cut_as_its_plan(self):
+        image, options = samed.path("cut.run.nii"), ("--seconds-per-slice", 6)
+        samed.write_nifti(image, (8, 8, 12), payload=bytes(8 * 8 * 12 * 2))
+        plan = json.loads(self.plan("-i", image, "--ranks", 2, "--device", "cpu", *options, "--json").splitlines()[-1])
+        out = samed.path("cut.run")
+        samed.check(samed.segment(samed.study(), out, *options, images=image, ranks=2))
+        with open(os.path.join(out, "run.json"), encoding="utf-8") as stream:
+            self.assertEqual(json.load(stream)["parts"], plan["parts"])
+        self.assertGreater(plan["parts"], 1)
+
     def test_one_is_no_plural(self):
         image = samed.path("single.nii")
         samed.write_nifti(image, (8, 8, 1), payload=bytes(8 * 8 * 2))
