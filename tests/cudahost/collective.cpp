@@ -75,7 +75,6 @@ static void hold_meeting(lanes_of_warp &lanes, unsigned mask)
 
     demand_same_meeting(lanes, mask);
     switch (first.kind) {
-    case meeting::converge: break;
     case meeting::syncwarp: for_each(mask, [&](int i) { lanes[i]->warp_syncs++; }); break;
     case meeting::shuffle: shuffle_values(lanes, mask); break;
     case meeting::match: match_values(lanes, mask); break;

@@ -11,7 +11,6 @@
 #include <cstring>
 #include <memory>
 #include <tuple>
-#include <type_traits>
 #include <utility>
 
 #include <cuda_runtime.h>
@@ -36,7 +35,7 @@ extern coordinates here;
 #define CUDAHOST_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
 enum class barrier { plain, all, any, count };
-enum class meeting { converge, syncwarp, shuffle, ballot, any, all, add, minimum, maximum, match, custom };
+enum class meeting { syncwarp, shuffle, ballot, any, all, add, minimum, maximum, match, custom };
 
 /* What one lane brings to a meeting of its warp. */
 struct request {

@@ -306,10 +306,10 @@ def judge(build, plugins, site):
 
 
 def main(arguments):
+    is_list, arguments = arguments[:1] == ["--list"], [a for a in arguments if a != "--list"]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if arguments else 2
-    is_list, arguments = arguments[:1] == ["--list"], [a for a in arguments if a != "--list"]
     build = os.path.abspath(arguments[0])
     folder = os.path.join(build, "scratch", "mutants")
     every = arm_all(folder)

@@ -64,17 +64,16 @@ void multiply_tf32(request **lanes)
  * each, or with .trans of column l / 4. */
 void load_matrices(request **lanes)
 {
-    const int n_matrices = (int)lanes[0]->value;
     uint16_t matrices[4][8][8];
 
-    for (int lane = 0; lane < 8 * n_matrices; lane++) {
+    for (int lane = 0; lane < 32; lane++) {
         const request &own = *lanes[lane];
         if (reinterpret_cast<uintptr_t>(own.in[0]) % 16)
             fatal("ldmatrix at %s:%d: lane %d's row is not aligned to 16 bytes", own.file, own.line, lane);
         memcpy(matrices[lane / 8][lane % 8], own.in[0], 16);
     }
     for (int lane = 0; lane < 32; lane++)
-        for (int i = 0; i < n_matrices; i++) {
+        for (int i = 0; i < 4; i++) {
             const int row = lane / 4, column = lane % 4 * 2;
             uint16_t pair[2] = {matrices[i][row][column], matrices[i][row][column + 1]};
             if (lanes[lane]->source) {

@@ -13,11 +13,11 @@ static inline void cuk_mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], c
     cudahost::meet_warp(own);
 }
 
-/* value of the request: how many matrices; source: whether each is turned. */
-template <int N> void cudahost_ldmatrix(uint32_t (&r)[N], const void *row, bool is_turned, const char *file, int line)
+/* source of the request: whether each matrix is turned. */
+static inline void cudahost_ldmatrix(uint32_t (&r)[4], const void *row, bool is_turned, const char *file, int line)
 {
-    cudahost::request own{cudahost::meeting::custom, ~0u, N, is_turned, {row, nullptr}, r, file, line, cudahost::load_matrices};
-    if (cudahost::lane() < 8 * N) cudahost::note_matrix_row(row, __builtin_return_address(0));
+    cudahost::request own{cudahost::meeting::custom, ~0u, 0, is_turned, {row, nullptr}, r, file, line, cudahost::load_matrices};
+    cudahost::note_matrix_row(row, __builtin_return_address(0));
     cudahost::meet_warp(own);
 }
 static inline void cuk_ldmatrix_x4(uint32_t (&r)[4], const void *row, CUDAHOST_SITE)
