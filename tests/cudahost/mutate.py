@@ -47,6 +47,11 @@ EQUIVALENT = {
     ("backend_cuda.c", "if (status == IO_OK && backend->is_checked) status = CUDA_CHECK(cudaStreamSynchronize(backend->stream)); return status == "
                        "IO_OK ? IO_OK : io_fail_context(status, \"%s\", operation);"):
         "only names the launch that failed, which no launch of a test does",
+    ("memory_cuda.c", "CUDA_TRY(cudaStreamSynchronize(backend->stream)); return lanes_sync_cuda(&backend->lanes);"):
+        "before the sums of device memory exact_add has waited for its verdict, and so for all before it",
+    ("relpos.c", "if (error == cudaSuccess) error = cudaStreamSynchronize(stream); if (error != cudaSuccess) return IO_FAIL(IO_ERR_DEVICE, "
+                 "\"loading an attention's constants: %s\", cudaGetErrorString(error));"):
+        "memory that is not pinned has been read when cudaMemcpyAsync returns; the wait is for its error",
     ("lanes.c", "if (lanes->up) CUDA_TRY(cudaStreamSynchronize(lanes->up)); if (lanes->down) CUDA_TRY(cudaStreamSynchronize(lanes->down));"):
         "the computing stream waits for every upload, and has been waited for already",
 }
