@@ -283,6 +283,7 @@ static void tell_end(const evaluate_run *run, int exit_code)
 
     if (exit_code == JOB_EXIT_STOPPED)
         io_log(IO_LOG_WARN, "stopped by %s before all pairs were measured; no report was written", job_stop_name());
+    if (exit_code == JOB_EXIT_NOTHING) io_log(IO_LOG_ERROR, "no pair could be measured; %s/failed.tsv says why", run->options->output);
     if (!event) return;
     for (size_t i = 0; i < run->study->n_cases; i++) {
         n_failed += run->study->cases[i].text != NULL;

@@ -154,7 +154,10 @@ static void print_end(const prepare_run *run, int64_t n_left, int exit_code)
     job_duration_text(job_time_now() - run->started, duration);
     io_log(IO_LOG_INFO, "%lld done, %lld done before, %lld failed, %lld left, in %s; the store is %s", (long long)run->n_finished,
            (long long)run->n_done, (long long)run->n_failed, (long long)n_left, duration, run->options->output);
-    if (run->n_failed > 0) io_log(IO_LOG_INFO, "failed cases are listed in %s/failed.tsv", run->options->output);
+    if (exit_code == JOB_EXIT_NOTHING)
+        io_log(IO_LOG_ERROR, "no case could be prepared, so there is no store; %s/failed.tsv says why", run->options->output);
+    else if (run->n_failed > 0)
+        io_log(IO_LOG_INFO, "failed cases are listed in %s/failed.tsv", run->options->output);
     if (n_left > 0) io_log(IO_LOG_WARN, "stopped in good order by %s; start again with the same options to continue", job_stop_name());
 }
 

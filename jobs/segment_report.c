@@ -409,7 +409,10 @@ static void print_end(segment_report *report, int64_t n_left, int exit_code)
     job_duration_text(job_time_now() - report->started, duration);
     io_log(IO_LOG_INFO, "%lld done, %lld done before, %lld failed, %lld left, in %s; results in %s", (long long)report->n_finished,
            (long long)report->run->plan.n_done, (long long)report->n_failed, (long long)n_left, duration, report->run->options->output);
-    if (report->n_failed > 0) io_log(IO_LOG_INFO, "failed cases are listed in %s/failed.tsv", report->run->place);
+    if (exit_code == JOB_EXIT_NOTHING)
+        io_log(IO_LOG_ERROR, "no case could be segmented; %s/failed.tsv says why", report->run->place);
+    else if (report->n_failed > 0)
+        io_log(IO_LOG_INFO, "failed cases are listed in %s/failed.tsv", report->run->place);
     if (report->n_suspicious > 0)
         io_log(IO_LOG_WARN, "%lld case%s of this run look%s suspicious: see the warnings above, or \"suspicious\" in the records",
                (long long)report->n_suspicious, io_plural(report->n_suspicious), report->n_suspicious == 1 ? "s" : "");

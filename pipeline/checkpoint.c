@@ -359,6 +359,9 @@ io_status pipe_checkpoint_read(const char *folder, const char *settings, model_d
     if (!*is_there) return IO_OK;
     IO_TRY(find_path(folder, newest, &path));
     status = read_checkpoint(path, settings, device, trainer, state);
+    if (status == IO_OK && state->step != newest)
+        status = IO_FAIL(IO_ERR_MISMATCH, "%s: it says that it is of step %" PRId64 "; give it back the name that it was written with",
+                         path, state->step);
     io_free(&path);
     return status;
 }

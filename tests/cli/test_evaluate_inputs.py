@@ -77,7 +77,12 @@ class Failures(unittest.TestCase):
         self.assertEqual(evaluate(reference, prediction, labels, samed.path("none.out")).returncode, 4)
         with open(os.path.join(prediction, "a0_0000_dseg.nii.gz"), "wb") as stream:
             stream.write(b"no image")
-        self.assertEqual(evaluate(reference, prediction, labels, samed.path("none.out")).returncode, 4)
+        process = evaluate(reference, prediction, labels, samed.path("none.out"))
+        self.assertEqual(process.returncode, 4)
+        self.assertIn("no pair could be measured; ", process.stderr)  # with -q too
+        process = evaluate(reference + ".mistyped", prediction, labels, samed.path("none.out"))
+        self.assertEqual(process.returncode, 4)
+        self.assertIn(f"-r {reference}.mistyped: there is no such file or folder", process.stderr)
         with open(samed.path("none.out", "report.html"), encoding="utf-8") as stream:
             self.assertIn("No case could be measured.", stream.read().split('<h2 id="worst">')[1].split("<h2")[0])
         write_labels(os.path.join(prediction, "b.nii.gz"), paint())

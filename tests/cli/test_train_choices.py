@@ -106,6 +106,10 @@ class Choices(test_train.Folders):
         samed.check(train(adamw, "--steps", 4, "--warmup", 0))
         self.assertEqual(log_of(adamw)[0]["loss"], log_of(whole)[0]["loss"])
         self.assertNotEqual(weights_of(adamw)["adapter.pth"], weights_of(whole)["adapter.pth"])
+        os.rename(os.path.join(adamw, "checkpoint_000000004.safetensors"), os.path.join(adamw, "checkpoint_000000009.safetensors"))
+        process = samed.check(train(adamw, "--steps", 4, "--warmup", 0), 2)
+        self.assertIn("checkpoint_000000009.safetensors: it says that it is of step 4", process.stderr)
+        self.assertTrue(os.path.exists(os.path.join(adamw, "done")))
 
     def test_learning_rates_and_the_loss(self):
         """The rates of spec 5.6 for two steps of warm-up in 30; eq. 5 of the paper without a lag; the loss as its parts say."""
