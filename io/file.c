@@ -273,6 +273,15 @@ const char *io_path_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+io_status io_path_folder(const char *path, char **out)
+{
+    const size_t n = (size_t)(io_path_name(path) - path);
+
+    IO_TRY(io_string_copy(n ? path : ".", out));
+    if (n) (*out)[n] = '\0';
+    return IO_OK;
+}
+
 bool io_path_has_suffix(const char *path, const char *suffix)
 {
     const size_t path_bytes = strlen(path), suffix_bytes = strlen(suffix);

@@ -63,6 +63,8 @@ void io_names_free(char ***names, size_t n_names);
 io_status io_path_join(const char *folder, const char *name, char **out);
 /* The part behind the last slash; borrowed from path. */
 const char *io_path_name(const char *path);
+/* The folder that holds path: the part up to the last slash, "." without one; *out with io_free. */
+io_status io_path_folder(const char *path, char **out);
 bool io_path_has_suffix(const char *path, const char *suffix); /* case-insensitive */
 
 /* Free and total bytes of the file system that holds path. */

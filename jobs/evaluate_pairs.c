@@ -263,16 +263,6 @@ done:
     return status;
 }
 
-/* The folder of a file, "." for one without. */
-static io_status copy_folder(const char *path, char **out)
-{
-    const size_t n = (size_t)(io_path_name(path) - path);
-
-    IO_TRY(io_string_copy(n ? path : ".", out));
-    if (n) (*out)[n] = '\0';
-    return IO_OK;
-}
-
 /* Cuts the line's end; false for what is no pair: an empty line, a comment, the heading. */
 static bool is_pair_line(char *line)
 {
@@ -287,7 +277,7 @@ static io_status read_list(const char *list, pipe_study *study)
     size_t number = 0;
 
     IO_TRY_GOTO(status, done, io_file_read_text(list, MAX_LIST_BYTES, &text));
-    IO_TRY_GOTO(status, done, copy_folder(list, &folder));
+    IO_TRY_GOTO(status, done, io_path_folder(list, &folder));
     rest = text;
     for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
         number++;
@@ -400,7 +390,7 @@ static io_status find_listed(const char *list, char **out)
     char *text = NULL, *folder = NULL, *rest;
 
     IO_TRY_GOTO(status, done, io_file_read_text(list, MAX_LIST_BYTES, &text));
-    IO_TRY_GOTO(status, done, copy_folder(list, &folder));
+    IO_TRY_GOTO(status, done, io_path_folder(list, &folder));
     rest = text;
     for (char *line = strsep(&rest, "\n"); line && !*out; line = strsep(&rest, "\n")) {
         char *fields[4] = {NULL};

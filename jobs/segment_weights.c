@@ -37,15 +37,13 @@ static void warn_of_missing_names(const char *path, const io_labels *names, int 
 /* The table that --labels names, else the one that samed train left beside the adapter; NULL without either. */
 static io_status find_table(const job_segment_options *options, char **out)
 {
-    const char *slash = options->adapter ? strrchr(options->adapter, '/') : NULL;
     char *folder = NULL, *path = NULL;
     io_status status = IO_OK;
 
     *out = NULL;
     if (options->labels) return io_string_copy(options->labels, out);
     if (!options->adapter) return IO_OK;
-    IO_TRY(io_string_copy(slash ? options->adapter : ".", &folder));
-    if (slash) folder[slash > options->adapter ? slash - options->adapter : 1] = '\0';
+    IO_TRY(io_path_folder(options->adapter, &folder));
     status = io_path_join(folder, "labels.json", &path);
     io_free(&folder);
     if (status == IO_OK && io_file_exists(path))
