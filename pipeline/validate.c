@@ -155,12 +155,6 @@ static void count_slice(const pipe_validator *v, int64_t *counts)
     }
 }
 
-/* *out with io_slices_free. */
-static io_status open_case(const pipe_validator *v, size_t index, io_slices **out)
-{
-    return pipe_store_open_case(v->store, &v->store->cases[v->cases[index]], out);
-}
-
 /* Logits that are no numbers would become background without a word. */
 static io_status check_finite(const pipe_validator *v, const pipe_store_case *about, int64_t slice)
 {
@@ -183,7 +177,7 @@ static io_status segment_case(pipe_validator *v, size_t index, int64_t first, in
     const pipe_store_case *about = &v->store->cases[v->cases[index]];
     io_slices *file = NULL;
 
-    IO_TRY(open_case(v, index, &file));
+    IO_TRY(pipe_store_open_case(v->store, about, &file));
     for (int64_t k = begin > first ? begin - first : 0; k < about->n_slices && first + k < end; k++) {
         if ((first + k) % workers->size != workers->rank) continue;
         if (is_stopped(workers)) {
@@ -299,7 +293,7 @@ io_status pipe_validator_pick(pipe_validator *v, size_t index, int64_t first, in
     io_slices *file = NULL;
     int64_t most = -1;
 
-    IO_TRY(open_case(v, index, &file));
+    IO_TRY(pipe_store_open_case(v->store, pipe_validator_case(v, index), &file));
     for (int64_t k = first; k < end; k++) {
         int64_t weight;
         IO_TRY_GOTO(status, done, io_slices_read(file, k, v->stored, v->truth));
@@ -316,7 +310,7 @@ done:
 io_status pipe_validator_show(pipe_validator *v, size_t index, int64_t slice, pipe_shown *out)
 {
     io_slices *file = NULL;
-    io_status status = open_case(v, index, &file);
+    io_status status = pipe_store_open_case(v->store, pipe_validator_case(v, index), &file);
 
     if (status == IO_OK) status = pipe_store_read(v->store, pipe_validator_case(v, index), file, slice, v->stored, v->truth);
     if (status == IO_OK) status = segment_slice(v);
