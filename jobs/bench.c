@@ -57,8 +57,7 @@ static const char doc[] =
     "Measures the network on this machine, with random weights unless --sam is given."
     "\v"
     "Of --json: seconds_per_slice, with --train seconds_per_image, hold the best and the median of all repeats; gflops and share_of_peak "
-    "are "
-    "those of the best. With --peer, peer_seconds_per_image is the other program's best, and ratio is samed's best divided by it: "
+    "are those of the best. With --peer, peer_seconds_per_image is the other program's best, and ratio is samed's best divided by it: "
     "below 1 samed is the faster.";
 
 static error_t parse(int key, char *arg, struct argp_state *state)

@@ -263,8 +263,8 @@ static io_status put_segment(io_json *root, const segment_status *s)
 
     IO_TRY(io_json_put_text(root, "kind", "segment"));
     IO_TRY(io_json_put_text(root, "state", job_status_name(s->state)));
-    IO_TRY(put_count(root, "cases", case_keys, cases, 6));
-    IO_TRY(put_count(root, "slices", slice_keys, slices, 3));
+    IO_TRY(put_count(root, "cases", case_keys, cases, sizeof cases / sizeof *cases));
+    IO_TRY(put_count(root, "slices", slice_keys, slices, sizeof slices / sizeof *slices));
     IO_TRY(io_json_put_number(root, "slices_per_second", s->slices_per_second));
     IO_TRY(put_left(root, s->seconds_left));
     IO_TRY(io_json_put_number(root, "shards", s->n_shards));

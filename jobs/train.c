@@ -255,12 +255,13 @@ static void tell_result(const train_run *run)
 {
     const train_options *o = run->options;
     const bool has_best = run->state.best_step > 0;
+    const char *verb = run->state.step == 1 ? " is" : "s are";
 
     if (has_best)
-        io_log(IO_LOG_INFO, "%" PRId64 " step%s done; the best mean DSC is %.4f, of step %" PRId64, run->state.step, run->state.step == 1 ? " is" : "s are",
+        io_log(IO_LOG_INFO, "%" PRId64 " step%s done; the best mean DSC is %.4f, of step %" PRId64, run->state.step, verb,
                run->state.best_dice, run->state.best_step);
     else
-        io_log(IO_LOG_INFO, "%" PRId64 " step%s done; none was validated", run->state.step, run->state.step == 1 ? " is" : "s are");
+        io_log(IO_LOG_INFO, "%" PRId64 " step%s done; none was validated", run->state.step, verb);
     io_log(IO_LOG_INFO, "next: samed segment -i IMAGES -o OUT --sam %s --adapter %s/%s --image-size %d", o->sam, o->output,
            has_best ? "adapter_best.pth" : "adapter.pth", o->image_size);
 }
